@@ -1,0 +1,1 @@
+"""TunnelMesh: two machines behind NAT reach each other, by name, always."""

@@ -1,0 +1,1 @@
+"""The service that runs on a public address and introduces the peers."""

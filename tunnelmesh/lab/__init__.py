@@ -1,0 +1,1 @@
+"""A NAT laboratory: real kernel NATs, and an internet simulated in memory."""

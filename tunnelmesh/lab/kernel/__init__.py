@@ -1,0 +1,1 @@
+"""Kernel NATs in network namespaces."""

@@ -1,0 +1,1 @@
+"""Finding out what the NAT is, and opening the way through it. Pure."""

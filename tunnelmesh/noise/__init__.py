@@ -1,0 +1,1 @@
+"""The encrypted session: the WireGuard protocol as sans-IO machines."""

@@ -1,0 +1,1 @@
+"""Which way to use now. Pure."""

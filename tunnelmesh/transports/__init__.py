@@ -1,0 +1,1 @@
+"""The interchangeable ways to carry datagrams: thin Twisted shells."""

@@ -1,0 +1,1 @@
+"""Bytes to frozen dataclasses and back. Pure: hostile bytes raise only DecodeError."""
