@@ -1,0 +1,74 @@
+"""What the coordinator remembers: its members and its invitations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network
+
+from zope.interface import Interface
+
+from tunnelmesh.errors import EnrolmentError
+
+DEFAULT_POOL = IPv4Network("100.96.0.0/16")
+"""Where mesh addresses come from: part of the shared space (RFC 6598) that no LAN uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A machine that has enrolled.
+
+    :ivar key: its Ed25519 public key (32 bytes).
+    :ivar address: its mesh address.
+    :ivar enrolled: when, in Unix time.
+    """
+
+    name: str
+    key: bytes
+    address: IPv4Address
+    enrolled: int
+
+
+class RefusalError(EnrolmentError):
+    """A machine is not let in.
+
+    :ivar code: for programs, as :class:`tunnelmesh.wire.enrol.NotEnrolled` lists them.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class IStore(Interface):
+    """Durable memory. Once a method has returned, what it did survives a crash.
+
+    Every method raises :exc:`~tunnelmesh.errors.StoreError` when the database fails.
+    """
+
+    async def members() -> list[Member]:
+        """Everybody, in the order of their addresses."""
+
+    async def invite(secret: bytes, uses: int, expires: int, now: int) -> None:
+        """Remember an invitation, by its secret's hash only.
+
+        :param uses: how many machines it lets in.
+        :param expires: Unix time of its end; *now* is the time at present.
+        """
+
+    async def enrol(secret: bytes, name: str, key: bytes, now: int) -> Member:
+        """Make a machine a member, in one transaction: use the invitation, allot an address.
+
+        A member that asks again, under its own name and with an invitation that has not expired,
+        gets what it has already, and no use is taken: its first answer may have been lost.
+
+        :raises RefusalError: if it may not, or cannot.
+        """
+
+    def close() -> None:
+        """Let go of the database."""
+
+
+def secret_digest(secret: bytes) -> bytes:
+    """What is kept of an invitation's secret. It is random, so a plain hash hides it."""
+    return sha256(b"tunnelmesh invitation\0" + secret).digest()
