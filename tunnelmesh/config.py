@@ -1,0 +1,186 @@
+"""What a coordinator or a peer is told before it starts.
+
+Each setting is declared once, as a field below. It is at the same time an option of
+``twistd tunnelmesh`` (``--udp-port=0``), a key of the TOML file given with ``--config``
+(``udp-port = 0``) and an attribute (``udp_port``). An option wins over the file.
+
+Nothing here touches the system: the state directory may not exist yet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from tunnelmesh import parse
+from tunnelmesh.errors import ConfigError
+
+DEFAULT_POOL = IPv4Network("100.96.0.0/16")
+"""Mesh addresses: a part of 100.64.0.0/10 (RFC 6598), which homes and offices do not use."""
+
+
+def default_state_dir() -> Path:
+    """Where a machine keeps its key and what it has learnt: for root, or for a user (XDG).
+
+    :raises ConfigError: if the user has no home directory.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/tunnelmesh")
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if base.is_absolute():  # the XDG specification ignores relative paths
+        return base / "tunnelmesh"
+    try:
+        return Path.home() / ".local" / "state" / "tunnelmesh"
+    except RuntimeError:
+        raise ConfigError("this user has no home directory: give --state-dir=DIR") from None
+
+
+def default_name() -> str:
+    """A peer's name, made from the machine's host name."""
+    host = socket.gethostname().split(".")[0].lower()
+    return re.sub(r"[^a-z0-9]+", "-", host).strip("-")[:63].strip("-") or "peer"
+
+
+def _told(read: Callable[[object], object], metavar: str, help: str) -> dict[str, object]:
+    """How a field is read, and how it is shown to people. A flag has no metavar."""
+    return {"read": read, "metavar": metavar, "help": help}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What both roles are told."""
+
+    state_dir: Path = field(
+        default_factory=default_state_dir,
+        metadata=_told(parse.path, "DIR", "where keys and state are kept"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig(Config):
+    """What a peer is told."""
+
+    join: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_told(parse.text, "TOKEN", "invitation; needed the first time only"),
+    )
+    name: str = field(
+        default_factory=default_name,
+        metadata=_told(parse.name, "NAME", "this machine's name in the mesh"),
+    )
+    mode: Literal["auto", "tun", "userspace"] = field(
+        default="auto",
+        metadata=_told(parse.mode, "MODE", "tun (needs rights), userspace, or auto: as possible"),
+    )
+    tun_name: str = field(
+        default="tm0", metadata=_told(parse.interface, "NAME", "name of the TUN device")
+    )
+    udp_port: int = field(
+        default=0, metadata=_told(parse.port, "PORT", "UDP port of the tunnel; 0: any")
+    )
+    proxy: str = field(
+        default="auto",
+        repr=False,
+        metadata=_told(parse.proxy, "PROXY", "auto, none or http://[user:password@]host:port"),
+    )
+    relay_only: bool = field(
+        default=False,
+        metadata=_told(parse.flag, "", "send everything through the coordinator"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorConfig(Config):
+    """What a coordinator is told."""
+
+    public_host: str | None = field(
+        default=None,
+        metadata=_told(parse.host, "HOST", "the name or address that peers reach it by"),
+    )
+    https_port: int = field(
+        default=8443, metadata=_told(parse.port, "PORT", "TCP port of HTTPS and WebSocket")
+    )
+    ssh_port: int = field(
+        default=2222, metadata=_told(parse.port, "PORT", "TCP port of the SSH tunnel")
+    )
+    stun_port: int = field(default=3478, metadata=_told(parse.port, "PORT", "UDP port of STUN"))
+    stun_alternate_address: str | None = field(
+        default=None,
+        metadata=_told(parse.address, "IP", "second address, for NAT tests (RFC 5780)"),
+    )
+    one_port: int | None = field(
+        default=None,
+        metadata=_told(parse.port, "PORT", "serve HTTPS, WebSocket and SSH on this TCP port"),
+    )
+    tls_certificate: Path | None = field(
+        default=None, metadata=_told(parse.path, "FILE", "PEM chain, if not self-signed")
+    )
+    tls_key: Path | None = field(
+        default=None, metadata=_told(parse.path, "FILE", "PEM key of the certificate")
+    )
+    pool: IPv4Network = field(
+        default=DEFAULT_POOL,
+        metadata=_told(parse.pool, "NETWORK", "IPv4 network of mesh addresses"),
+    )
+
+    def __post_init__(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigError("tls-certificate and tls-key go together: give both or neither")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def settings(role: type[Config]) -> dict[str, Field[Any]]:
+    """The settings of a role: its fields, by the name that people type."""
+    return {setting.name.replace("_", "-"): setting for setting in fields(role)}
+
+
+def load(role: type[C], options: Mapping[str, object], file: Path | None = None) -> C:
+    """Make a role's configuration from the options that were given and from a TOML file.
+
+    :param role: :class:`PeerConfig` or :class:`CoordinatorConfig`.
+    :param options: values by name as typed (``udp-port``), only those that were given.
+    :param file: the TOML file; its keys are the same names.
+    :raises ConfigError: in one line that names the key, and the file if it is there.
+    """
+    from_file = _values(role, _read(file), f"{file}: ") if file else {}
+    return role(**from_file | _values(role, options, "--"))
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: is not TOML: {error}") from None
+
+
+def _values(role: type[Config], given: Mapping[str, object], where: str) -> dict[str, Any]:
+    known = settings(role)
+    values = {}
+    for key, value in given.items():
+        if key not in known:
+            near = get_close_matches(key, known, 1, 0.8)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            name = role.__name__.removesuffix("Config").lower()
+            raise ConfigError(f"{where}{key[:40]} is not a setting of a {name}{hint}")
+        setting = known[key]
+        try:
+            values[setting.name] = setting.metadata["read"](value)
+        except ValueError as error:
+            # What is not shown in a repr is a secret, and is not shown here either.
+            found = f", not {str(value)[:80]!r}" if setting.repr else ""
+            raise ConfigError(f"{where}{key} {error}{found}") from None
+    return values
