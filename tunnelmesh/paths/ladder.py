@@ -1,0 +1,180 @@
+"""The ways to one remote peer, and which of them to use now.
+
+The relay is there at once and is the lowest rung; direct paths are proven before they are climbed;
+a rung that breaks is left for the next one down, and while it is only suspected, datagrams go both
+ways: the receiver's replay window drops the second copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tunnelmesh.paths import selection
+from tunnelmesh.paths.health import DEAD_PATIENCE, Health, State
+from tunnelmesh.paths.selection import RELAY, Way
+
+MAX_WAYS = 12
+"""Ways known at a time: the relay, and as many endpoints as two hosts with several addresses have.
+A peer that shows ever new addresses pushes out its own worst ones."""
+
+
+class SendPing(NamedTuple):
+    """Send a ping of *size* bytes in all, at least, by this way."""
+
+    way: Way
+    token: int
+    size: int
+
+
+class Switched(NamedTuple):
+    """Another way is in use now.
+
+    :ivar silent_since: when the remote peer was last heard, if the old way failed.
+    """
+
+    before: Way | None
+    after: Way | None
+    cause: str
+    silent_since: float | None
+
+
+class Ladder:
+    """The ways to one remote peer.
+
+    :param tokens: gives a number never given before, for pings.
+    :param full_size: bytes of the largest datagram that traffic will send.
+
+    :ivar current: the way in use, or None.
+    :ivar doubled: whether to send by the relay as well, since the way in use is in doubt.
+    """
+
+    def __init__(self, tokens: Callable[[], int], full_size: int) -> None:
+        self.ways: dict[Way, Health] = {}
+        self.current: Way | None = None
+        self.doubled = False
+        self._tokens = tokens
+        self._full_size = full_size
+
+    @property
+    def health(self) -> Health | None:
+        """The health of the way in use."""
+        return None if self.current is None else self.ways[self.current]
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether a direct path is in use."""
+        return self.current is not None and self.current != RELAY
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call :meth:`expire`."""
+        return min((health.deadline for health in self.ways.values()), default=None)
+
+    def relay_opened(self, now: float) -> list[Switched]:
+        """The remote peer can be reached through the coordinator."""
+        if RELAY not in self.ways:
+            self.ways[RELAY] = Health(now, self._tokens, self._full_size, trusted=True)
+        return self._choose(now, "the relay is open")
+
+    def relay_closed(self, now: float, cause: str) -> list[Switched]:
+        """It cannot any more."""
+        return self._remove(RELAY, now, cause)
+
+    def found(self, way: Way, now: float, rtt: float) -> None:
+        """A probe to an endpoint was answered after *rtt* seconds: prove the path."""
+        health = self.ways.get(way)
+        if health is None:
+            self._make_room()
+            health = self.ways[way] = Health(now, self._tokens, self._full_size)
+            health.rtt = rtt
+        elif health.state is State.DEAD:
+            health.deadline = now
+
+    def sent(self, now: float, size: int) -> None:
+        """Data went out by the way in use, in datagrams of up to *size* bytes."""
+        if self.current is not None:
+            self.ways[self.current].sent(now, size)
+
+    def heard(self, way: Way, now: float) -> list[Switched]:
+        """Something authentic came in by *way*."""
+        health = self.ways.get(way)
+        if health is None:
+            return []
+        doubtful = health.state is not State.GOOD
+        health.heard(now)
+        return self._choose(now, "heard again") if doubtful else []
+
+    def ponged(self, way: Way, token: int, now: float) -> tuple[bool, list[Switched]]:
+        """A pong came in by *way*.
+
+        :returns: whether it answers a ping sent that way, and what follows.
+        """
+        health = self.ways.get(way)
+        if health is None or not health.ponged(token, now):
+            return False, []
+        return True, self._choose(now, "a better path is proven")
+
+    def lost(self, way: Way, now: float, cause: str) -> list[Switched]:
+        """The transport below a way is gone."""
+        return self._remove(way, now, cause)
+
+    def doubt(self, now: float) -> None:
+        """This machine's network changed: check every way at once."""
+        for health in self.ways.values():
+            health.deadline = now
+            health.sent(now - health.patience, 1)
+
+    def expire(self, now: float) -> list[SendPing | Switched]:
+        """Time has come for some of the ways."""
+        outputs: list[SendPing | Switched] = []
+        for way, health in list(self.ways.items()):
+            if now < health.deadline:
+                continue
+            outputs += [SendPing(way, ping.token, ping.size) for ping in health.expire(now)]
+            died_at = health.died_at
+            if way != RELAY and died_at is not None and now - died_at > DEAD_PATIENCE:
+                del self.ways[way]
+        return outputs + self._choose(now, "the path stopped answering")
+
+    def _make_room(self) -> None:
+        if len(self.ways) < MAX_WAYS:
+            return
+        spare = [way for way in self.ways if way not in (RELAY, self.current)]
+        del self.ways[min(spare, key=lambda way: self.ways[way].heard_at)]
+
+    def _remove(self, way: Way, now: float, cause: str) -> list[Switched]:
+        health = self.ways.pop(way, None)
+        if health is None:
+            return []
+        return self._choose(now, cause, health.heard_at)
+
+    def _choose(self, now: float, cause: str, heard_at: float | None = None) -> list[Switched]:
+        """Take the best way there is.
+
+        :param heard_at: when the way in use, if it was just removed, was last heard.
+        """
+        before = self.current
+        present = None if before is None else self.ways.get(before)
+        if before is not None and present is not None and before != RELAY:
+            heard_at = present.heard_at
+        best: Way | None = None
+        if before is not None and present is not None and selection.usable(before, present, before):
+            best = before
+        for way, health in self.ways.items():
+            if way != best and selection.usable(way, health, before):
+                challenger = (way, health)
+                if best is None or selection.better(challenger, (best, self.ways[best])):
+                    best = way
+        if best is None and RELAY in self.ways:
+            best = RELAY  # in doubt, but nothing else is left
+        in_use = None if best is None else self.ways[best]
+        doubtful = in_use is not None and in_use.state is State.SUSPECT
+        self.doubled = doubtful and best != RELAY and RELAY in self.ways
+        if best == before:
+            return []
+        failed = before is not None and (
+            present is None or present.state in (State.SUSPECT, State.DEAD)
+        )
+        self.current = best
+        return [Switched(before, best, cause, heard_at if failed else None)]

@@ -1,0 +1,51 @@
+"""Which of two ways is better: a pure function, with enough hysteresis not to flap."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from tunnelmesh.paths.health import Health, State
+from tunnelmesh.wire.endpoint import Endpoint
+
+RELAY: Final = "relay"
+"""The key of the way through the coordinator."""
+
+Way = Endpoint | str
+"""A way to the remote peer: the endpoint of a direct path, or :data:`RELAY`."""
+
+GAIN = 0.002
+"""Seconds of round trip that a challenger must save at least: less is jitter."""
+
+GAIN_PART = 0.1
+"""And this part of the incumbent's round trip."""
+
+
+def is_local(way: Way) -> bool:
+    """Whether a way stays within a private network (RFC 1918, RFC 4193, link-local)."""
+    return way != RELAY and ipaddress.ip_address(way[0]).is_private
+
+
+def better(challenger: tuple[Way, Health], incumbent: tuple[Way, Health]) -> bool:
+    """Whether to leave *incumbent* for *challenger*.
+
+    Direct before relayed, whatever the round trips; then the clearly shorter round trip; then a way
+    that stays in the local network. Equals stay as they are.
+    """
+    way, health = challenger
+    present, health_now = incumbent
+    if (way == RELAY) != (present == RELAY):
+        return present == RELAY
+    if health.rtt is not None and health_now.rtt is not None:
+        gain = health_now.rtt - health.rtt
+        threshold = max(GAIN, GAIN_PART * health_now.rtt)
+        if abs(gain) > threshold:
+            return gain > 0
+    return is_local(way) and not is_local(present)
+
+
+def usable(way: Way, health: Health, present: Way | None) -> bool:
+    """Whether a way may carry traffic: proven, or the one in use and not yet given up."""
+    if health.state is State.GOOD:
+        return True
+    return health.state is State.SUSPECT and way == present
