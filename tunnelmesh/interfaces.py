@@ -6,6 +6,7 @@ Everything else is a plain class or a frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
@@ -42,7 +43,7 @@ class ITransport(Interface):
 
     kind = Attribute("'udp', 'ssh' or 'websocket'.")
 
-    def path_to(remote: object) -> IPath:
+    def path_to(remote: Any) -> IPath:
         """The path to *remote*: an Endpoint over UDP, a mesh address (IPv4Address) over a link."""
 
 
