@@ -34,7 +34,7 @@ class Options(usage.Options):
     """
 
     synopsis = "--role=coordinator|peer [options]"
-    optParameters: ClassVar[list[list[object]]] = [
+    optParameters: ClassVar[list[list[Any]]] = [
         ["role"],
         ["config", None, None, None, parse.path],
         *([name] for name in _TEXTS),
