@@ -1,0 +1,100 @@
+"""A cable from a device to a segment: a veth pair, with weather."""
+
+from __future__ import annotations
+
+from .namespaces import call, command, ip, nft
+from .segments import Lease, Segment
+
+MANY = 65535
+"""Segments that a device may take at once by itself: the kernel's own value."""
+
+BURST = "64kb"
+"""The largest burst of a line with a limited rate; a super-packet must fit."""
+
+PATIENCE = "50ms"
+"""How long a packet may wait for a line with a limited rate, before it is dropped."""
+
+
+class Cable:
+    """Connects *device* in *namespace* to a segment, and keeps its addresses.
+
+    :param port: the name of the other end, unique in the world.
+    :param count: how many addresses the device gets.
+    """
+
+    def __init__(
+        self, namespace: str, device: str, segment: Segment, port: str, count: int = 1
+    ) -> None:
+        self.namespace = namespace
+        self.device = device
+        self.segment = segment
+        self.port = port
+        ip(
+            [
+                f"link add name {device} netns {namespace} type veth"
+                f" peer name {port} netns {segment.namespace}"
+            ]
+        )
+        self._adopt(segment.admit(port, count))
+
+    @property
+    def address(self) -> str:
+        """The address that the device sends from."""
+        return str(self.lease.addresses[0])
+
+    def renumber(self) -> None:
+        """Get other addresses in the same segment."""
+        old = self.lease
+        self._adopt(self.segment.admit(self.port, len(old.addresses)))
+        self.segment.dismiss(self.port, old)
+
+    def move_to(self, segment: Segment) -> None:
+        """Pull the far end out and plug it in elsewhere: the link goes down and comes up again."""
+        self.segment.dismiss(self.port, self.lease)
+        out = [f"link set dev {self.port} down"]
+        if segment.namespace != self.segment.namespace:
+            out.append(f"link set dev {self.port} netns {segment.namespace}")
+        ip(out, self.segment.namespace)
+        self.segment = segment
+        self._adopt(segment.admit(self.port))
+
+    def lose(self, percent: float) -> None:
+        """Lose this share of the IPv4 packets in each direction; 0 ends it.
+
+        Loss is drawn for each packet as it arrives, so super-packets are split before they are
+        sent: otherwise 64 KB would be lost as one.
+        """
+        segments = 1 if percent else MANY
+        for namespace, device in self._ends():
+            ip([f"link set dev {device} gso_max_segs {segments}"], namespace)
+            table = f"netdev loss_{device}"
+            rules = f"table {table}\ndelete table {table}\n"
+            if percent:
+                hook = f'type filter hook ingress device "{device}" priority 0;'
+                drop = f"meta protocol ip numgen random mod 10000 < {round(percent * 100)} drop"
+                rules += f"table {table} {{ chain arriving {{ {hook} {drop}; }}; }}\n"
+            nft(rules, namespace)
+
+    def limit(self, mbit: float | None) -> None:
+        """Carry at most this many Mbit/s in each direction; None ends it."""
+        for namespace, device in self._ends():
+            queue = ["noqueue"]
+            if mbit is not None:
+                queue = ["tbf", "rate", f"{mbit}mbit", "burst", BURST, "latency", PATIENCE]
+            replace = [command("tc"), "qdisc", "replace", "dev", device, "root"]
+            call([*replace, *queue], namespace=namespace)
+
+    def _ends(self) -> list[tuple[str, str]]:
+        return [(self.namespace, self.device), (self.segment.namespace, self.port)]
+
+    def _adopt(self, lease: Lease) -> None:
+        self.lease = lease
+        ip(
+            [
+                f"address flush dev {self.device}",
+                *(f"address add {a}/{lease.prefix} dev {self.device}" for a in lease.addresses),
+                f"link set dev {self.device} up",
+                f"route replace default via {lease.router} dev {self.device} onlink",
+            ],
+            self.namespace,
+        )

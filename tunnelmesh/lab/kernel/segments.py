@@ -1,0 +1,155 @@
+"""What a cable can lead to: the internet's routers, or the LAN of a site."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from ...errors import LabError
+from .namespaces import ip, shell
+
+NEXT_HOP = IPv4Address("169.254.0.1")
+"""The router at the far end of every line to the internet. One link-local address serves all lines,
+so that public addresses need no subnets and can be moved freely."""
+
+BRIDGE_PAST_FIREWALL = (
+    "for f in /proc/sys/net/bridge/bridge-nf-call-*; do"
+    " [ ! -e $f ] || echo 0 2>/dev/null >$f || :; done"
+)
+"""Frames between two hosts of one LAN must not pass the gateway's firewall."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a segment gives to the device at the near end of a cable.
+
+    :ivar addresses: its addresses; the first is the one it sends from.
+    :ivar prefix: their prefix length.
+    :ivar router: where it sends everything else.
+    """
+
+    addresses: tuple[IPv4Address, ...]
+    prefix: int
+    router: IPv4Address
+
+
+class Segment(ABC):
+    """A namespace that cables lead into, and the addresses it gives out."""
+
+    def __init__(self, namespace: str, addresses: Iterable[IPv4Address]) -> None:
+        self.namespace = namespace
+        self._free = deque(addresses)
+
+    def admit(self, port: str, count: int = 1) -> Lease:
+        """Let a device in whose cable ends here as *port*.
+
+        :raises LabError: all addresses are taken.
+        """
+        if len(self._free) < count:
+            raise LabError("no address is left in this part of the laboratory")
+        lease = self._lease(tuple(self._free.popleft() for _ in range(count)))
+        ip(self._opening(port, lease), self.namespace)
+        return lease
+
+    def dismiss(self, port: str, lease: Lease) -> None:
+        """Take a device's addresses back; they are given out again as late as possible."""
+        ip(self._closing(port, lease), self.namespace)
+        self._free.extend(each for each in lease.addresses if self._owns(each))
+
+    def _owns(self, address: IPv4Address) -> bool:
+        return True
+
+    @abstractmethod
+    def _lease(self, addresses: tuple[IPv4Address, ...]) -> Lease: ...
+
+    @abstractmethod
+    def _opening(self, port: str, lease: Lease) -> list[str]:
+        """Return the ``ip`` commands that make the addresses reachable."""
+
+    @abstractmethod
+    def _closing(self, port: str, lease: Lease) -> list[str]:
+        """Return the ``ip`` commands that make them unreachable again."""
+
+
+class Internet(Segment):
+    """Routers between public addresses. Several such segments may share one namespace.
+
+    :param networks: public networks that can be delegated to routed sites.
+    """
+
+    def __init__(
+        self, namespace: str, addresses: Iterable[IPv4Address], networks: Iterable[IPv4Network] = ()
+    ) -> None:
+        super().__init__(namespace, addresses)
+        self._networks = deque(networks)
+
+    def delegate(self, port: str, router: str) -> IPv4Network:
+        """Route a public network to the device at *router*, at the other end of *port*.
+
+        :raises LabError: all networks are taken.
+        """
+        if not self._networks:
+            raise LabError("no public network is left for another open or firewall site")
+        network = self._networks.popleft()
+        ip([f"route add {network} via {router} dev {port} onlink"], self.namespace)
+        return network
+
+    def withdraw(self, network: IPv4Network) -> None:
+        """Stop routing a delegated network."""
+        ip([f"route del {network}"], self.namespace)
+        self._networks.append(network)
+
+    def _lease(self, addresses: tuple[IPv4Address, ...]) -> Lease:
+        return Lease(addresses, 32, NEXT_HOP)
+
+    def _opening(self, port: str, lease: Lease) -> list[str]:
+        return [
+            f"address replace {NEXT_HOP}/32 dev {port}",
+            f"link set dev {port} up",
+            *(f"route add {each}/32 dev {port}" for each in lease.addresses),
+        ]
+
+    def _closing(self, port: str, lease: Lease) -> list[str]:
+        return [f"route del {each}/32 dev {port}" for each in lease.addresses]
+
+
+class Lan(Segment):
+    """A site's switch: the bridge ``lan`` in its gateway's namespace."""
+
+    def __init__(self, namespace: str, network: IPv4Network) -> None:
+        super().__init__(namespace, ())
+        ip(["link add name lan type bridge"], namespace)
+        shell(BRIDGE_PAST_FIREWALL, namespace)
+        self.number(network)
+
+    def number(self, network: IPv4Network) -> None:
+        """Use another network from now on, of which the gateway takes the first address.
+
+        Every cable that leads here has to be renumbered.
+        """
+        self.network = network
+        self.router, *others = network.hosts()
+        self._free = deque(others)
+        ip(
+            [
+                "address flush dev lan",
+                f"address add {self.router}/{network.prefixlen} dev lan",
+                "link set dev lan up",
+            ],
+            self.namespace,
+        )
+
+    def _owns(self, address: IPv4Address) -> bool:
+        return address in self.network
+
+    def _lease(self, addresses: tuple[IPv4Address, ...]) -> Lease:
+        return Lease(addresses, self.network.prefixlen, self.router)
+
+    def _opening(self, port: str, lease: Lease) -> list[str]:
+        return [f"link set dev {port} master lan", f"link set dev {port} up"]
+
+    def _closing(self, port: str, lease: Lease) -> list[str]:
+        return []

@@ -1,0 +1,236 @@
+"""A place with a gateway of some kind, a LAN behind it and hosts on the LAN."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+from random import Random
+from typing import TYPE_CHECKING
+
+from ...errors import LabError
+from .cable import Cable
+from .host import Host
+from .kinds import Kind, kind_named
+from .namespaces import call, ip, nft, shell
+from .nat import WEB_PORTS, Block, block_rules, rules
+from .proxy import CONNECT_PORTS, Proxy
+from .segments import Internet, Lan
+
+if TYPE_CHECKING:
+    from .world import World
+
+LIFETIME = 120
+"""Seconds that an unused UDP mapping lives: the least that RFC 4787 REQ-5 allows."""
+
+ROUTER = """
+cd /proc/sys/net/ipv4
+echo 1 >ip_forward
+for f in conf/*/rp_filter conf/*/send_redirects; do echo 0 >$f; done
+for f in conf/*/accept_local; do echo 1 >$f; done
+echo 1 >../ipv6/conf/all/disable_ipv6
+"""
+"""Settings of every namespace that forwards. A hairpinned packet comes back from the provider with
+the gateway's own address as its source, which only accept_local lets in."""
+
+HAIRPIN = (
+    "rule add pref 20 lookup local",
+    "rule del pref 0",
+    "rule add pref 10 iif lan not to {network} lookup main",
+)
+"""A hairpin made of the simplest thing: what hosts send to the gateway's outside address goes out
+to the provider, translated as ever, and comes back in, filtered as ever (RFC 4787 §6)."""
+
+FORGET = """
+import socket, struct
+netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+netlink.send(struct.pack("=IHHIIBBH", 20, 0x102, 5, 1, 0, 0, 0, 0))
+netlink.recv(4096)
+"""
+"""A program that makes the kernel forget all flows, without conntrack(8): ctnetlink's delete
+message naming no flow, to be acknowledged, over NETLINK_NETFILTER (12)."""
+
+ONE_CPU = """
+for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo {mask} 2>/dev/null >$f || :; done
+"""
+"""The maps of cones are learned after translation, so packets of one new socket must not be
+translated on two CPUs at once. Only real root may set this; elsewhere the race is rare enough."""
+
+EXPIRY = """
+cd /proc/sys/net/netfilter
+for f in nf_conntrack_udp_timeout nf_conntrack_udp_timeout_stream; do echo {seconds} >$f; done
+"""
+
+
+class Site:
+    """A gateway and its LAN. Made by :meth:`World.add_site`.
+
+    :ivar name: its name in its world.
+    :ivar kind: what its gateway is now.
+    :ivar gateway: the gateway as a host, for programs that run on routers.
+    :ivar hosts: who is on its LAN now.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        kind: Kind,
+        uplink: Cable,
+        network: IPv4Network,
+        *,
+        lifetime: int = LIFETIME,
+        hairpin: bool = False,
+        web_ports: Iterable[int] = WEB_PORTS,
+        connect_ports: Iterable[int] = CONNECT_PORTS,
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.kind = kind
+        self.uplink = uplink
+        self.gateway = Host(f"{name}-gateway", uplink)
+        self.hosts: list[Host] = []
+        self._private = network
+        self._lifetime = lifetime
+        self._web_ports = tuple(web_ports)
+        self._connect_ports = tuple(connect_ports)
+        self._random = Random(name)
+        self._blocks: list[Block] = []
+        self._proxy: Proxy | None = None
+        shell(ROUTER, self.namespace)
+        self.lan = Lan(self.namespace, self._delegated() if kind.routed else network)
+        if hairpin:
+            ip([line.format(network=network) for line in HAIRPIN], self.namespace)
+        self._govern()
+
+    @property
+    def namespace(self) -> str:
+        """The gateway's namespace."""
+        return self.uplink.namespace
+
+    @property
+    def outside(self) -> str:
+        """The gateway's address towards the internet, or towards the site it is behind."""
+        return self.uplink.address
+
+    @property
+    def proxy(self) -> str | None:
+        """The URL of the HTTP proxy, with its password, where the kind has one."""
+        return self._proxy.url if self._proxy else None
+
+    def add_host(self, name: str) -> Host:
+        """Put a machine on the LAN.
+
+        :raises LabError: the name is taken, or the LAN is full.
+        """
+        host = self.world.connect(name, self.lan)
+        self.hosts.append(host)
+        self._pin()
+        return host
+
+    def change(self, kind: str) -> None:
+        """Become another kind of gateway at once: all flows and mappings are forgotten.
+
+        Between a translated and a routed kind the hosts' own addresses change as well.
+
+        :raises LabError: there is no such kind.
+        """
+        new, old = kind_named(kind), self.kind
+        if new.routed != old.routed:
+            if any(site.uplink.segment is self.lan for site in self.world.sites.values()):
+                raise LabError(f"there are sites behind {self.name}: it must keep its addresses")
+            if old.routed:
+                self._internet().withdraw(self.lan.network)
+            self._renumber(self._delegated() if new.routed else self._private)
+        self.kind = new
+        self._govern()
+        if old.learns != new.learns:
+            self._pin()
+
+    def block(self, udp: bool = False, tcp_port: int | None = None) -> None:
+        """Drop all UDP, or what goes to a TCP port; running flows stop as well.
+
+        :raises LabError: nothing is named, or not a port.
+        """
+        if not udp and tcp_port is None:
+            raise LabError("say what to block: UDP or a TCP port")
+        if tcp_port is not None and not 0 < tcp_port < 65536:
+            raise LabError(f"{tcp_port} is not a TCP port")
+        wanted = [Block()] * udp + [Block(tcp_port)] * (tcp_port is not None)
+        self._blocks += [each for each in wanted if each not in self._blocks]
+        nft(block_rules(self._blocks), self.namespace)
+
+    def unblock(self) -> None:
+        """Drop nothing more than the kind does."""
+        self._blocks.clear()
+        nft(block_rules(()), self.namespace)
+
+    def roam(self) -> str:
+        """Get another outside address; all flows die. A routed site's hosts get new ones too.
+
+        :returns: the new address.
+        """
+        if self.kind.routed:
+            self._internet().withdraw(self.lan.network)
+        self.uplink.renumber()
+        if self.kind.routed:
+            self._renumber(self._delegated())
+        self._govern()
+        return self.outside
+
+    def lose(self, percent: float) -> None:
+        """Lose this share of all packets on the uplink, each way; 0 ends it."""
+        self.uplink.lose(percent)
+
+    def limit(self, mbit: float | None) -> None:
+        """Carry at most this many Mbit/s on the uplink, each way; None ends it."""
+        self.uplink.limit(mbit)
+
+    def down(self) -> None:
+        """End the programs of the gateway and of the hosts."""
+        for host in (self.gateway, *self.hosts):
+            host.down()
+        if self._proxy:
+            self._proxy.down()
+            self._proxy = None
+
+    def _govern(self) -> None:
+        """Load the rules of the present kind and forget every flow."""
+        text = rules(
+            self.kind,
+            self.outside,
+            lifetime=self._lifetime,
+            web_ports=self._web_ports,
+            blocks=self._blocks,
+            random=self._random,
+        )
+        nft(text, self.namespace)
+        shell(EXPIRY.format(seconds=self._lifetime), self.namespace)
+        call([sys.executable, "-ISc", FORGET], namespace=self.namespace)
+        if self._proxy:
+            self._proxy.down()
+            self._proxy = None
+        if self.kind.proxied:
+            self._proxy = Proxy(
+                self.namespace,
+                str(self.lan.router),
+                password=self.kind.name == "proxy-auth",
+                connect_ports=self._connect_ports,
+                folder=self.world.folder,
+            )
+
+    def _renumber(self, network: IPv4Network) -> None:
+        self.lan.number(network)
+        for host in self.hosts:
+            host.cable.renumber()
+
+    def _delegated(self) -> IPv4Network:
+        return self._internet().delegate(self.uplink.port, self.outside)
+
+    def _internet(self) -> Internet:
+        if not isinstance(self.uplink.segment, Internet):
+            raise LabError(f"{self.name} is behind another site: it cannot have public addresses")
+        return self.uplink.segment
+
+    def _pin(self) -> None:
+        shell(ONE_CPU.format(mask=int(self.kind.learns)), self.namespace)
