@@ -1,4 +1,4 @@
-"""A coordinator for ``twistd -y``: ``TUNNELMESH_OPTIONS=--config=/etc/tunnelmesh.toml twistd -ny coordinator.tac``.
+"""A coordinator for ``twistd -y``: ``TUNNELMESH_OPTIONS=--https-port=443 twistd -ny coordinator.tac``.
 
 The variable holds what would follow ``twistd tunnelmesh --role=coordinator`` on a command line.
 """

@@ -1,4 +1,4 @@
-"""A peer for ``twistd -y``: ``TUNNELMESH_OPTIONS=--config=/etc/tunnelmesh.toml twistd -ny peer.tac``.
+"""A peer for ``twistd -y``: ``TUNNELMESH_OPTIONS=--tun-name=tm1 twistd -ny peer.tac``.
 
 The variable holds what would follow ``twistd tunnelmesh --role=peer`` on a command line.
 """
