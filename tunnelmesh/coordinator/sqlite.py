@@ -16,7 +16,8 @@ from pathlib import Path
 
 from zope.interface import implementer
 
-from tunnelmesh.coordinator.store import DEFAULT_POOL, IStore, Member, RefusalError, secret_digest
+from tunnelmesh.config import DEFAULT_POOL
+from tunnelmesh.coordinator.store import IStore, Member, RefusalError, secret_digest
 from tunnelmesh.errors import StoreError
 
 FILE_NAME = "coordinator.sqlite3"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from zope.interface import Interface
 
 from tunnelmesh.errors import EnrolmentError
-
-DEFAULT_POOL = IPv4Network("100.96.0.0/16")
-"""Where mesh addresses come from: part of the shared space (RFC 6598) that no LAN uses."""
 
 
 @dataclass(frozen=True, slots=True)
