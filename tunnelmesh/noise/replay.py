@@ -1,0 +1,42 @@
+"""Refuse packets that were seen before.
+
+The usual window (RFC 6479) is a bitmap that slides. Here each of the window's slots holds one more
+than the largest counter accepted among those that fall into it (modulo the window's size), and a
+counter is new if it is at least that. Nothing slides and nothing is ever cleared, however far the
+counter jumps. It accepts all that the bitmap accepts, and no counter twice. Beyond the bitmap it
+also takes a packet from before the window whose slot has not been used since, which is harmless:
+that packet was surely never accepted.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+WINDOW = 8192
+"""How far back a late packet is still taken for certain. WireGuard asks for about 2,000; while a
+path changes, the slower one may be 20 ms behind, which is this many packets at 400,000 a second."""
+
+LIMIT = 2**64 - 2**13 - 1
+"""The first counter that is never valid: REJECT-AFTER-MESSAGES (paper, §6.1)."""
+
+
+class ReplayWindow:
+    """Which counters of one session were accepted."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = array("Q", bytes(8 * WINDOW))
+
+    def accept(self, counter: int) -> bool:
+        """Take a counter, once.
+
+        Only an authentic packet's counter may be asked about: asking uses it up.
+
+        :returns: False if it was taken before, may have been, or is beyond :data:`LIMIT`.
+        """
+        slot = counter % WINDOW
+        if counter < self._next[slot] or counter >= LIMIT:
+            return False
+        self._next[slot] = counter + 1
+        return True
