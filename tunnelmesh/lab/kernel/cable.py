@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import LabError
 from .namespaces import call, command, ip, nft
 from .segments import Lease, Segment
 
@@ -63,7 +64,11 @@ class Cable:
 
         Loss is drawn for each packet as it arrives, so super-packets are split before they are
         sent: otherwise 64 KB would be lost as one.
+
+        :raises LabError: not a percentage.
         """
+        if not 0 <= percent <= 100:
+            raise LabError(f"{percent:g} is not a percentage")
         segments = 1 if percent else MANY
         for namespace, device in self._ends():
             ip([f"link set dev {device} gso_max_segs {segments}"], namespace)

@@ -49,6 +49,9 @@ class Block:
         """The nftables expression for it."""
         return "meta l4proto udp" if self.tcp_port is None else f"tcp dport {self.tcp_port}"
 
+    def __str__(self) -> str:
+        return "UDP" if self.tcp_port is None else f"TCP {self.tcp_port}"
+
 
 def rules(
     kind: Kind,

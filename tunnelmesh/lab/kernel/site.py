@@ -67,6 +67,7 @@ class Site:
 
     :ivar name: its name in its world.
     :ivar kind: what its gateway is now.
+    :ivar behind: the site that this one is a customer of, or None.
     :ivar gateway: the gateway as a host, for programs that run on routers.
     :ivar hosts: who is on its LAN now.
     """
@@ -79,6 +80,7 @@ class Site:
         uplink: Cable,
         network: IPv4Network,
         *,
+        behind: Site | None = None,
         lifetime: int = LIFETIME,
         hairpin: bool = False,
         web_ports: Iterable[int] = WEB_PORTS,
@@ -88,6 +90,7 @@ class Site:
         self.name = name
         self.kind = kind
         self.uplink = uplink
+        self.behind = behind
         self.gateway = Host(f"{name}-gateway", uplink)
         self.hosts: list[Host] = []
         self._private = network
@@ -118,6 +121,11 @@ class Site:
         """The URL of the HTTP proxy, with its password, where the kind has one."""
         return self._proxy.url if self._proxy else None
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is dropped besides what the kind drops."""
+        return tuple(self._blocks)
+
     def add_host(self, name: str) -> Host:
         """Put a machine on the LAN.
 
@@ -137,7 +145,7 @@ class Site:
         """
         new, old = kind_named(kind), self.kind
         if new.routed != old.routed:
-            if any(site.uplink.segment is self.lan for site in self.world.sites.values()):
+            if any(site.behind is self for site in self.world.sites.values()):
                 raise LabError(f"there are sites behind {self.name}: it must keep its addresses")
             if old.routed:
                 self._internet().withdraw(self.lan.network)

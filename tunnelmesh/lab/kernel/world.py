@@ -143,6 +143,7 @@ class World:
             described,
             Cable(namespace, "wan", segment, next(self._ports)),
             lan,
+            behind=behind,
             lifetime=lifetime,
             hairpin=hairpin,
             web_ports=web_ports,
