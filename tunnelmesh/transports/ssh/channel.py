@@ -29,8 +29,9 @@ WINDOW = 2 << 20
 """Bytes the other end may send before we have consumed any: a round trip of 40 ms at 400 Mbit/s,
 and the most that waits here for a user who has paused the link."""
 
-GRANT = 256 * 1024
-"""The window is re-opened in steps of this many bytes: a message for each eighth of it."""
+GRANT = 64 * 1024
+"""The window is re-opened in steps of this many bytes: a small part of :data:`SIGNAL_ROOM`, so that
+signals consumed while bulk waits make room for the next ones."""
 
 MAX_PACKET = 256 * 1024
 """Data in one SSH message (conch takes 1 MiB): any frame fits whole, so a write is one message."""

@@ -51,6 +51,10 @@ MAX_BACKLOG = 1 << 20
 """Bytes of messages waiting for TCP or for a key exchange. Bulk stops at a quarter of this, so
 what fills it are signals, or answers to requests, for an end that has stopped reading."""
 
+PACKET_OVERHEAD = 64
+"""Bytes that a message costs beside its payload: header, padding and MAC of up to 84, usually 56.
+The answer to a refused request has no payload at all."""
+
 _FIRST_EXCHANGE = frozenset(
     {
         conch.MSG_DISCONNECT,
@@ -61,6 +65,10 @@ _FIRST_EXCHANGE = frozenset(
     }
 )
 """All that may come before the connection is encrypted; conch would serve any message."""
+
+_EXCHANGE = frozenset({conch.MSG_NEWKEYS, *range(30, 50)})
+"""All that belongs to a key exchange under way; conch would act on it at any time, and serve
+exchanges that were never agreed on."""
 
 SERVICE_MESSAGES = 50
 """Messages from this number on belong to sign-in and channels (RFC 4251 §7)."""
@@ -218,6 +226,8 @@ class FramesTransport(conch.SSHTransportBase):
             return
         if messageNum not in _FIRST_EXCHANGE and not self.isEncrypted("in"):
             raise LinkError(f"SSH message {messageNum} before the key exchange")
+        if messageNum in _EXCHANGE and not (self._exchanging and messageNum in _FIRST_EXCHANGE):
+            raise LinkError(f"SSH message {messageNum} out of turn")
         super().dispatchMessage(messageNum, payload)
 
     # What is sent.
@@ -231,7 +241,7 @@ class FramesTransport(conch.SSHTransportBase):
             return
         service = messageType >= SERVICE_MESSAGES
         if self._choked or (service and self._exchanging):
-            self.backlog += len(payload)
+            self.backlog += len(payload) + PACKET_OVERHEAD
             if self.backlog > MAX_BACKLOG:
                 self._remember("the other end does not read")
                 self.ended = True
