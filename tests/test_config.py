@@ -57,6 +57,14 @@ class LoadTests(SynchronousTestCase):
                 self.assertTrue(callable(setting.metadata["read"]))
                 self.assertTrue(0 < len(setting.metadata["help"]) < 60)
 
+    def test_every_setting_is_documented(self) -> None:
+        """The page of settings has each of them."""
+        page = Path(__file__).parent.parent / "docs" / "settings.md"
+        text = page.read_text()
+        for role in (PeerConfig, CoordinatorConfig):
+            for name in config.settings(role):
+                self.assertIn(f"`--{name}`", text)
+
     def test_wrong_values_name_the_key(self) -> None:
         """A message names where and what is wrong, and what was found."""
         self.assertEqual(

@@ -1,7 +1,10 @@
 """What ``twistd tunnelmesh`` understands and runs."""
 
 import io
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from twisted.application.service import IService, MultiService, Service
@@ -12,6 +15,8 @@ from zope.interface.verify import verifyObject
 from tunnelmesh.config import CoordinatorConfig, PeerConfig
 from tunnelmesh.errors import IdentityError
 from tunnelmesh.tap import Options, Role, makeService
+
+TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 class OptionsTests(SynchronousTestCase):
@@ -83,6 +88,25 @@ class OptionsTests(SynchronousTestCase):
         self.patch(sys, "stdout", output)
         self.assertRaises(SystemExit, self.parsed, "--version")
         self.assertRegex(output.getvalue(), r"^tunnelmesh \d+\.\d+")
+
+
+class TacTests(SynchronousTestCase):
+    """The files for ``twistd -y``."""
+
+    def test_options_from_the_environment(self) -> None:
+        """Each file reads its role's options from the environment, and twistd loads it."""
+        tac = Path(__file__).parent.parent / "tac"
+        for role, wrong in [("peer", "--https-port=1"), ("coordinator", "--udp-port=1")]:
+            ended = subprocess.run(
+                [sys.executable, "-c", TWISTD, "-ny", tac / f"{role}.tac", "--pidfile="],
+                env={**os.environ, "TUNNELMESH_OPTIONS": wrong},
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            self.assertEqual(ended.returncode, 2)
+            self.assertIn(f"is not a setting of a {role}", ended.stderr)
 
 
 class MakeServiceTests(SynchronousTestCase):
