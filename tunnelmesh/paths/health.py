@@ -87,6 +87,7 @@ class Health:
     :param tokens: gives a number never given before.
     :param full_size: bytes of the largest datagram that traffic will send.
     :param trusted: start ``GOOD``: the relay is usable before it is measured.
+    :param patience: the shortest and the longest time to wait for an answer, in seconds.
 
     :ivar rtt: smoothed round trip in seconds (RFC 6298), or None so far.
     :ivar since: when the path became good.
@@ -100,6 +101,7 @@ class Health:
         full_size: int,
         *,
         trusted: bool = False,
+        patience: tuple[float, float] = (SHORTEST_PATIENCE, LONGEST_PATIENCE),
     ) -> None:
         self.state = State.GOOD if trusted else State.PROVING
         self.rtt: float | None = None
@@ -107,6 +109,7 @@ class Health:
         self.heard_at = now
         self.keepalive = Keepalive()
         self.deadline = now
+        self._shortest, self._longest = patience
         self._tokens = tokens
         self._full_size = full_size
         self._deviation = 0.0
@@ -123,9 +126,9 @@ class Health:
     def patience(self) -> float:
         """Seconds within which an answer is due."""
         if self.rtt is None:
-            return FIRST_PATIENCE
+            return max(FIRST_PATIENCE, self._shortest)
         wait = 1.5 * self.rtt + 4 * self._deviation + 0.02
-        return min(max(wait, SHORTEST_PATIENCE), LONGEST_PATIENCE)
+        return min(max(wait, self._shortest), self._longest)
 
     @property
     def died_at(self) -> float | None:

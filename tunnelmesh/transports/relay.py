@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from zope.interface import implementer
@@ -67,10 +67,13 @@ class RelayTransport:
     """All relayed paths of a peer, over its present link.
 
     Paths outlive links: when the link changes from SSH to WebSocket, they go on over the new one.
+
+    :ivar sent: called whenever frames have been handed to the link.
     """
 
     def __init__(self) -> None:
         self.link: ILink | None = None
+        self.sent: Callable[[], None] = lambda: None
         self._paths: dict[bytes, RelayPath] = {}
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -103,6 +106,7 @@ class RelayTransport:
         if self.link is None:
             return False
         if not self._waiting and self.link.send_bulk(frames):
+            self.sent()
             return True
         if self._waiting_bytes + len(frames) > QUEUE:
             return False

@@ -100,7 +100,9 @@ class ProbeSeal:
             context = b"tunnelmesh probe hint" + sender
             return blake2s(context, key=shared, digest_size=HINT_SIZE).digest()
 
-        self._prefix = MAGIC + hint(own.public_key().public_bytes_raw())
+        self.own_hint = hint(own.public_key().public_bytes_raw())
+        """The hint in one's own probes."""
+        self._prefix = MAGIC + self.own_hint
         self.hint = hint(public_key)
         """The hint in probes from the remote peer."""
 

@@ -1,0 +1,93 @@
+"""What the running peer answers on its control socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.task import deferLater
+
+from tunnelmesh.errors import NotRunningError, UnknownPeerError
+from tunnelmesh.peer import status
+from tunnelmesh.peer.echo import Echoes
+from tunnelmesh.peer.verdict import explain
+
+if TYPE_CHECKING:
+    from tunnelmesh.peer.service import Node, Peer
+
+MAX_PINGS = 100_000
+"""More than a day's worth."""
+
+CLASSIFY_SECONDS = 6.0
+"""Seconds that ``netcheck`` waits for the NAT to be classified."""
+
+Answer = dict[str, Any] | list[Any]
+Route = Callable[[dict[str, str]], Answer | Awaitable[Answer] | AsyncIterator[dict[str, Any]]]
+
+
+def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
+    """Everything that can be asked, by the command's name."""
+    echoes = Echoes(reactor)
+
+    def joined() -> Node:
+        if peer.node is None:
+            raise NotRunningError("the peer is still joining the mesh; try again in a moment")
+        peer.node.mesh.echoed = echoes.answered
+        return peer.node
+
+    def show_status(_: dict[str, str]) -> Answer:
+        return status.status(joined())
+
+    def show_peers(_: dict[str, str]) -> Answer:
+        here = joined()
+        remotes = sorted(here.mesh.remotes.items())
+        return [status.remote_status(remote, here.now()) for _, remote in remotes]
+
+    def ping(query: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
+        remote = joined().mesh.remote(query.get("peer", ""))
+        times = query.get("count", "4")
+        if not times.isdigit() or not 0 < int(times) <= MAX_PINGS:
+            raise UnknownPeerError(f"cannot ping {times[:20]!r} times")
+        return echoes.ping(remote, int(times))
+
+    def show_history(query: dict[str, str]) -> Answer:
+        here = joined()
+        remote = here.mesh.remote(query.get("peer", ""))
+        return status.history(remote, here.now(), here.unix_time())
+
+    def show_explain(query: dict[str, str]) -> Answer:
+        here = joined()
+        remote = here.mesh.remote(query.get("peer", ""))
+        verdict = explain(remote, here.describe(), here.link.failures)
+        return {"peer": remote.name, "path": remote.path_kind, **verdict.as_dict()}
+
+    async def netcheck(_: dict[str, str]) -> Answer:
+        here = joined()
+        here.network.restart()
+        waited = 0.0
+        while waited < CLASSIFY_SECONDS and not here.network.classified:
+            await deferLater(reactor, 0.05)
+            waited += 0.05
+        return {
+            **status.status(here)["nat"],
+            "in_words": here.network.behaviour.describe(),
+            "addresses": list(here.network.local),
+            "coordinator": status.status(here)["coordinator"],
+            "proxy": None if here.egress.proxy is None else str(here.egress.proxy),
+            "failures": dict(here.link.failures),
+        }
+
+    def forget(query: dict[str, str]) -> Answer:
+        name = query.get("peer", "")
+        joined().mesh.forget(name)
+        return {"forgotten": name}
+
+    return {
+        "/status": show_status,
+        "/peers": show_peers,
+        "/ping": ping,
+        "/history": show_history,
+        "/explain": show_explain,
+        "/netcheck": netcheck,
+        "/forget": forget,
+    }

@@ -1,0 +1,250 @@
+"""What this machine finds out about its own network: its addresses, and the NAT in front of it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from tunnelmesh.errors import TunnelMeshError
+from tunnelmesh.interfaces import IPath
+from tunnelmesh.nat.behaviour import Mapping, NatBehaviour
+from tunnelmesh.nat.candidates import gather
+from tunnelmesh.nat.discovery import (
+    Filtered,
+    FilteringDiscovery,
+    Mapped,
+    MappingDiscovery,
+    Reflexive,
+    Send,
+    behaviour,
+)
+from tunnelmesh.peer.timer import Timer
+from tunnelmesh.transports.udp import UdpTransport
+from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.signal import Candidate
+
+FRESH = 20.0
+"""Seconds during which the reflexive endpoint is taken to be still the same: under the thirty after
+which the quickest NATs forget a mapping."""
+
+BLOCKED_RETRY = 0.5
+"""Seconds between looking whether blocked UDP has come back; each look takes three more."""
+
+BLOCKED_LONG = 60.0
+"""Seconds after which UDP counts as blocked for good, and is looked at more rarely."""
+
+BLOCKED_LONG_RETRY = 15.0
+
+_log = Logger()
+
+
+class Network:
+    """The NAT in front of one UDP socket.
+
+    :param addresses: gives this machine's own addresses.
+    :param changed: called when candidates or behaviour have changed.
+
+    :ivar behaviour: what is known so far.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        udp: UdpTransport,
+        addresses: Callable[[], Sequence[str]],
+        entropy: Callable[[int], bytes],
+        changed: Callable[[], None],
+    ) -> None:
+        self.behaviour = NatBehaviour()
+        self.classified = False
+        self.local: tuple[str, ...] = ()
+        self._reactor = reactor
+        self._udp = udp
+        self._addresses = addresses
+        self._entropy = entropy
+        self._changed = changed
+        self._servers: tuple[Endpoint, ...] = ()
+        self._mapping: MappingDiscovery | None = None
+        self._filtering: FilteringDiscovery | None = None
+        self._filtering_socket: UdpTransport | None = None
+        self._filtered: Filtered | None = None
+        self._mapped_at: float | None = None
+        self._blocked_since: float | None = None
+        self._timer = Timer(reactor, self._expired)
+        self._filtering_timer = Timer(reactor, self._filtering_expired)
+        self._again: Any = None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Where this machine might be reached."""
+        return gather(self.local, self._udp.local_port, self.behaviour.external)
+
+    def use_servers(self, host: str, ports: Sequence[int]) -> Deferred[None]:
+        """Ask these STUN ports on the coordinator's host, beginning now."""
+        return Deferred.fromCoroutine(self._use_servers(host, ports))
+
+    async def _use_servers(self, host: str, ports: Sequence[int]) -> None:
+        try:
+            address = str(ipaddress.ip_address(host))
+        except ValueError:
+            try:
+                address = await self._reactor.resolve(host)
+            except Exception as error:
+                _log.info("no address for {host}: {error}", host=host, error=error)
+                return
+        servers = tuple(Endpoint(address, port) for port in ports)
+        if servers != self._servers:
+            self._servers = servers
+            self.restart()
+
+    def restart(self) -> None:
+        """The network changed: forget what is known of the NAT and find out anew."""
+        self.local = tuple(self._addresses())
+        self._mapped_at = None
+        self._mapping = None
+        self._stop_filtering()
+        self._filtered = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Make sure that the reflexive endpoint is a fresh one."""
+        now = self._now()
+        fresh = self._mapped_at is not None and now - self._mapped_at < FRESH
+        if self._mapping is not None or fresh or not self._servers:
+            return
+        self._ask()
+
+    def verify(self) -> None:
+        """A path failed: the mapping may have changed however fresh it is."""
+        self._mapped_at = None
+        self.refresh()
+
+    def stun_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
+        """STUN messages arrived at the main socket."""
+        for datagram in datagrams:
+            if self._mapping is not None:
+                now = self._now()
+                self._perform(self._mapping.receive(datagram, path.remote, now))
+
+    def stop(self) -> None:
+        """Stop asking."""
+        self._timer.cancel()
+        self._mapping = None
+        self._stop_filtering()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+
+    def _now(self) -> float:
+        return float(self._reactor.seconds())
+
+    def _ask(self) -> None:
+        self._again = None
+        self._mapping = MappingDiscovery(self._servers, self._entropy)
+        self._perform(self._mapping.start(self._now()))
+
+    def _expired(self) -> None:
+        if self._mapping is not None:
+            self._perform(self._mapping.expire(self._now()))
+
+    def _perform(self, outputs: Sequence[Send | Reflexive | Mapped]) -> None:
+        for output in outputs:
+            if isinstance(output, Send):
+                self._udp.send([output.datagram], output.to)
+            elif isinstance(output, Reflexive):
+                if self.behaviour.external != output.endpoint:
+                    known = self.behaviour
+                    self.behaviour = NatBehaviour(known.mapping, known.filtering, output.endpoint)
+                    self._changed()
+            else:
+                self._mapped(output)
+        self._timer.set(None if self._mapping is None else self._mapping.deadline)
+
+    def _mapped(self, mapped: Mapped) -> None:
+        now = self._now()
+        self._mapping = None
+        self._mapped_at = now
+        blocked = mapped.mapping is Mapping.BLOCKED
+        if blocked:
+            self._blocked_since = now if self._blocked_since is None else self._blocked_since
+            long = now - self._blocked_since > BLOCKED_LONG
+            delay = BLOCKED_LONG_RETRY if long else BLOCKED_RETRY
+            self._again = self._reactor.callLater(delay, self._ask)
+            self._filtered = None
+        else:
+            self._blocked_since = None
+        self._know(behaviour(mapped, self._filtered, self.local), mapped)
+        if not blocked and self._filtered is None and self._filtering is None:
+            self._start_filtering()
+
+    def _know(self, found: NatBehaviour, mapped: Mapped) -> None:
+        self._last = mapped
+        self.classified = self._filtered is not None or mapped.mapping is Mapping.BLOCKED
+        if (found.mapping, found.filtering, found.external) == (
+            self.behaviour.mapping,
+            self.behaviour.filtering,
+            self.behaviour.external,
+        ):
+            self.behaviour = found
+            return
+        self.behaviour = found
+        _log.info(
+            "NAT: {flavour} (mapping {mapping}, filtering {filtering}), external {external}",
+            flavour=found.flavour,
+            mapping=found.mapping,
+            filtering=found.filtering,
+            external=found.external,
+        )
+        self._changed()
+
+    def _start_filtering(self) -> None:
+        socket = UdpTransport(_FilteringUser(self))
+        try:
+            socket.open(self._reactor, 0)
+        except TunnelMeshError as error:
+            _log.info("filtering is not tested: {error}", error=error)
+            return
+        self._filtering_socket = socket
+        self._filtering = FilteringDiscovery(self._servers, self._entropy)
+        self._filter(self._filtering.start(self._now()))
+
+    def _stop_filtering(self) -> None:
+        self._filtering_timer.cancel()
+        if self._filtering_socket is not None:
+            self._filtering_socket.close()
+        self._filtering = self._filtering_socket = None
+
+    def filtering_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
+        """STUN messages arrived at the socket that tests the filtering."""
+        for datagram in datagrams:
+            if self._filtering is not None:
+                self._filter(self._filtering.receive(datagram, path.remote, self._now()))
+
+    def _filtering_expired(self) -> None:
+        if self._filtering is not None:
+            self._filter(self._filtering.expire(self._now()))
+
+    def _filter(self, outputs: Sequence[Send | Filtered]) -> None:
+        for output in outputs:
+            if isinstance(output, Send):
+                if self._filtering_socket is not None:
+                    self._filtering_socket.send([output.datagram], output.to)
+            else:
+                self._filtered = output
+                self._stop_filtering()
+                self._know(behaviour(self._last, output, self.local), self._last)
+        if self._filtering is not None:
+            self._filtering_timer.set(self._filtering.deadline)
+
+
+class _FilteringUser:
+    """Receives for the socket that tests the filtering."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def datagrams_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
+        self._network.filtering_received(datagrams, path)

@@ -1,0 +1,358 @@
+"""The peer: everything that runs on one machine of the mesh, wired together."""
+
+# Twisted is partly without annotations.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv6Interface
+from itertools import count
+from random import Random
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from tunnelmesh import fatal
+from tunnelmesh.config import PeerConfig
+from tunnelmesh.errors import ConfigError, DeviceError, TunnelMeshError
+from tunnelmesh.identity import Identity, mesh_address6
+from tunnelmesh.interfaces import ITunnelDevice
+from tunnelmesh.noise.device import Device
+from tunnelmesh.peer import membership as memberships
+from tunnelmesh.peer.coordinator_link import CoordinatorLink
+from tunnelmesh.peer.egress import Egress, Route, Whereabouts
+from tunnelmesh.peer.known_peers import KnownPeers
+from tunnelmesh.peer.local_addresses import local_addresses
+from tunnelmesh.peer.membership import Membership
+from tunnelmesh.peer.mesh import Mesh
+from tunnelmesh.peer.network import Network
+from tunnelmesh.peer.remote import Surroundings
+from tunnelmesh.transports.relay import RelayTransport
+from tunnelmesh.transports.udp import UdpTransport
+from tunnelmesh.wire.signal import Describe, Signal, Welcome
+from tunnelmesh.wire.token import Token
+
+MTU = 1420
+"""Bytes of the largest packet in the tunnel, as WireGuard's default: 1,500 less 80 of overhead over
+IPv6."""
+
+STUN_PORT = 3478
+"""Where the coordinator's STUN server is asked before the coordinator has said where it is."""
+
+SOFTWARE = "TunnelMesh 0.1"
+
+_log = Logger()
+
+
+@dataclass(frozen=True)
+class System:
+    """What a peer needs of the machine that it runs on; a simulation gives its own.
+
+    :ivar open_device: as :func:`tunnelmesh.tun.device.open_device`.
+    :ivar addresses: this machine's own addresses.
+    :ivar unix_time: seconds since the epoch.
+    """
+
+    open_device: Callable[..., ITunnelDevice]
+    addresses: Callable[[], Sequence[str]]
+    unix_time: Callable[[], float] = time.time
+    entropy: Callable[[int], bytes] = os.urandom
+    random: Random = field(default_factory=Random)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def real_system(config: PeerConfig) -> System:
+    """This machine."""
+    from tunnelmesh.tun.device import open_device
+
+    def addresses() -> Sequence[str]:
+        return local_addresses(lambda name: name == config.tun_name)
+
+    return System(open_device, addresses, environment=dict(os.environ))
+
+
+class Node:
+    """A peer that has joined: its parts, and what passes between them."""
+
+    def __init__(
+        self,
+        config: PeerConfig,
+        reactor: Any,
+        system: System,
+        identity: Identity,
+        membership: Membership,
+    ) -> None:
+        self.config = config
+        self.identity = identity
+        self.membership = membership
+        self.mode = "userspace"
+        self._reactor = reactor
+        self._system = system
+        token = count(system.random.getrandbits(48))
+        device = Device(
+            identity.x25519_private,
+            entropy=system.entropy,
+            random=system.random,
+            wall=system.unix_time,
+        )
+        self.tunnel_device = device
+        self.udp = UdpTransport(self)
+        relay = RelayTransport()
+        self.network = Network(
+            reactor, self.udp, system.addresses, system.entropy, self._network_known
+        )
+        around = Surroundings(
+            reactor=reactor,
+            random=system.random,
+            entropy=system.entropy,
+            tokens=lambda: next(token),
+            private_key=identity.x25519_private,
+            device=device,
+            udp=self.udp,
+            relay=relay,
+            signal=lambda message: self.link.send(message),
+            met=self.network.refresh,
+            path_failed=self.network.verify,
+            own=self.describe,
+            relay_only=config.relay_only,
+        )
+        self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)
+        where = whereabouts(membership)
+        self.egress = Egress(reactor, where, config.proxy, system.environment)
+        self.link = CoordinatorLink(
+            reactor,
+            identity,
+            where,
+            self.egress,
+            SOFTWARE,
+            lambda: next(token),
+            relay,
+            self,
+            system.random.random,
+        )
+        relay.sent = self.link.relay_sent
+        self.started_at = self.now()
+
+    def now(self) -> float:
+        """The clock's seconds."""
+        return float(self._reactor.seconds())
+
+    def unix_time(self) -> float:
+        """Seconds since the epoch."""
+        return self._system.unix_time()
+
+    @property
+    def tunnel_counters(self) -> dict[str, int]:
+        """Datagrams that the tunnel dropped, by reason."""
+        return asdict(self.tunnel_device.counters)
+
+    def start(self) -> None:
+        """Open the device and the socket, and begin to look for the coordinator.
+
+        :raises TunnelMeshError: if one of them cannot be had.
+        """
+        self._open_device()
+        self.udp.open(self._reactor, self.config.udp_port)
+        self.network.restart()
+        if not self.config.relay_only:
+            self.network.use_servers(self.membership.host, (STUN_PORT,))
+        self.link.startService()
+
+    def stop(self) -> None:
+        """Close everything."""
+        self.link.stopService()
+        self.network.stop()
+        self.udp.close()
+        self.mesh.close()
+
+    def network_changed(self) -> None:
+        """The machine's addresses or routes changed."""
+        _log.info("this machine's network changed")
+        self.link.network_changed()
+        self.network.restart()
+        self.mesh.network_changed()
+
+    # Datagrams from the UDP socket.
+
+    def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None:
+        """See :class:`~tunnelmesh.interfaces.IPathUser`."""
+        self.mesh.datagrams_received(datagrams, path)
+
+    # LinkUser.
+
+    def link_up(self, welcome: Welcome, before: Route | None, silent_since: float | None) -> None:
+        """A link to the coordinator is in use."""
+        if not self.config.relay_only:
+            self.network.use_servers(self.membership.host, welcome.stun_ports)
+        self.link.send(self.describe())
+        if before is None:
+            self.mesh.linked(True)
+        else:
+            self.mesh.link_changed(before.kind, silent_since)
+
+    def link_down(self, reason: str) -> None:
+        """There is none any more."""
+        self.mesh.linked(False)
+
+    def signal_received(self, message: Signal) -> None:
+        """The coordinator says something."""
+        self.mesh.signal_received(message)
+
+    def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
+        """The coordinator relays something."""
+        self.mesh.relayed(address, datagrams)
+
+    # What this machine tells of itself.
+
+    def describe(self) -> Describe:
+        """What others may know of this machine's network."""
+        route = self.link.route
+        link = "" if route is None else route.kind
+        proxied = route is not None and route.proxy is not None
+        if self.config.relay_only:
+            return Describe((), link=link, proxied=proxied, relay_only=True)
+        behaviour = self.network.behaviour
+        return Describe(
+            self.network.candidates,
+            mapping=str(behaviour.mapping),
+            filtering=str(behaviour.filtering),
+            flavour=str(behaviour.flavour),
+            external=behaviour.external,
+            ports=tuple(sample.port for sample in behaviour.samples),
+            link=link,
+            proxied=proxied,
+        )
+
+    def _network_known(self) -> None:
+        self.link.send(self.describe())
+        self.mesh.reachability_changed()
+
+    def _open_device(self) -> None:
+        if self.config.mode == "userspace":
+            return
+        address6 = IPv6Interface((mesh_address6(self.identity.public_key), 48))
+        try:
+            device = self._system.open_device(
+                self._reactor, self.config.tun_name, self.membership.interface, address6, MTU
+            )
+        except DeviceError as error:
+            if self.config.mode == "tun":
+                raise
+            _log.warn("no network device, so only 'tunnelmesh' commands work: {e}", e=error)
+            return
+        self.mode = "tun"
+        self.mesh.use(device)
+
+
+class Peer(MultiService):
+    """Joins if need be, then runs.
+
+    :ivar node: once it has joined.
+    """
+
+    def __init__(self, config: PeerConfig, reactor: Any, system: System) -> None:
+        super().__init__()
+        self.config = config
+        self.node: Node | None = None
+        self._reactor = reactor
+        self._system = system
+        self._beginning: Deferred[None] | None = None
+        self._control: Any = None
+
+    def startService(self) -> None:
+        """Begin.
+
+        :raises TunnelMeshError: if what it was told makes no sense.
+        """
+        from tunnelmesh.control import ControlServer
+        from tunnelmesh.peer.control import routes
+
+        config = self.config
+        token = None if config.join is None else Token.decode(config.join)
+        identity = Identity.load_or_create(config.state_dir)
+        membership = memberships.load(config.state_dir)
+        self._check(token, membership)
+        self._control = ControlServer(
+            self._reactor, config.state_dir / "control.sock", routes(self, self._reactor)
+        )
+        self._control.start()
+        super().startService()
+        self._beginning = Deferred.fromCoroutine(self._begin(token, identity, membership))
+        self._beginning.addErrback(self._failed)
+
+    def stopService(self) -> Any:
+        """Stop everything."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+        if self.node is not None:
+            self.node.stop()
+        if self._control is not None:
+            self._control.stop()
+        return super().stopService()
+
+    def _check(self, token: Token | None, membership: Membership | None) -> None:
+        if membership is None and token is None:
+            raise ConfigError(
+                "this machine has not joined a mesh yet: run 'tunnelmesh invite' on the "
+                "coordinator and give what it prints with --join=TOKEN"
+            )
+        if membership is not None and token is not None:
+            if membership.coordinator_key != token.key:
+                raise ConfigError(
+                    f"this machine belongs to the mesh of {membership.host}; to join another, "
+                    "give another --state-dir"
+                )
+            _log.info("already a member as {name}: the token is not used", name=membership.name)
+
+    async def _begin(
+        self, token: Token | None, identity: Identity, membership: Membership | None
+    ) -> None:
+        if membership is None:
+            assert token is not None
+            membership = await self._join(token, identity)
+        node = Node(self.config, self._reactor, self._system, identity, membership)
+        node.start()
+        self.node = node
+
+    async def _join(self, token: Token, identity: Identity) -> Membership:
+        from tunnelmesh.peer.enrol import join
+
+        where = Whereabouts(
+            token.host, token.https_port, token.ssh_port, token.key, token.tls_by_name
+        )
+        egress = Egress(self._reactor, where, self.config.proxy, self._system.environment)
+        joined = await join(self._reactor, egress, token, identity, self.config.name)
+        memberships.save(self.config.state_dir, joined)
+        _log.info("joined as {name}, {address}", name=joined.name, address=joined.address)
+        return joined
+
+    def _failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(TunnelMeshError):
+            fatal.fail(self._reactor, failure.value)
+        else:
+            _log.failure("the peer cannot start", failure)
+            fatal.fail(self._reactor, TunnelMeshError(f"internal error: {failure.value!r}"))
+
+
+def whereabouts(membership: Membership) -> Whereabouts:
+    """Where the coordinator of a membership is."""
+    return Whereabouts(
+        membership.host,
+        membership.https_port,
+        membership.ssh_port,
+        membership.coordinator_key,
+        membership.tls_by_name,
+    )
+
+
+def make_peer(config: PeerConfig, reactor: Any, system: System | None = None) -> IService:
+    """The service that ``twistd tunnelmesh --role=peer`` runs."""
+    return Peer(config, reactor, system or real_system(config))

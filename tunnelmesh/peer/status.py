@@ -1,0 +1,90 @@
+"""What the peer tells people and programs about itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunnelmesh.identity import fingerprint, mesh_address6
+from tunnelmesh.paths.selection import RELAY
+
+if TYPE_CHECKING:
+    from tunnelmesh.peer.remote import Remote
+    from tunnelmesh.peer.service import Node
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """For people: thousandths, with microseconds after the point."""
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def status(node: Node) -> dict[str, Any]:
+    """The object that ``tunnelmesh status --json`` prints."""
+    now = node.now()
+    behaviour = node.network.behaviour
+    link = node.link
+    session = link.session
+    return {
+        "role": "peer",
+        "name": node.membership.name,
+        "address": str(node.membership.address),
+        "address6": str(mesh_address6(node.identity.public_key)),
+        "fingerprint": node.identity.fingerprint,
+        "mode": node.mode,
+        "nat": {
+            "flavour": str(behaviour.flavour),
+            "mapping": str(behaviour.mapping),
+            "filtering": str(behaviour.filtering),
+            "external": None if behaviour.external is None else str(behaviour.external),
+        },
+        "coordinator": {
+            "host": node.membership.host,
+            "link": None if link.route is None else link.route.kind,
+            "proxy": None if session is None or session.link is None else session.link.proxy,
+            "rtt_ms": milliseconds(link.rtt),
+        },
+        "peers": [remote_status(remote, now) for _, remote in sorted(node.mesh.remotes.items())],
+        "refused": dict(node.mesh.refused),
+        "dropped": dict(node.mesh.dropped),
+        "tunnel": node.tunnel_counters,
+    }
+
+
+def remote_status(remote: Remote, now: float) -> dict[str, Any]:
+    """One remote peer's part of it."""
+    kind = remote.path_kind
+    way, health = remote.ladder.current, remote.ladder.health
+    direct = kind == "udp" and way is not None
+    shown = health if kind is not None else None
+    handshake_at = remote.tunnel.handshake_at
+    return {
+        "name": remote.name,
+        "address": str(remote.address),
+        "address6": str(remote.address6),
+        "fingerprint": fingerprint(remote.key),
+        "online": remote.online,
+        "path": {
+            "kind": kind,
+            "remote": str(way) if direct and way != RELAY else None,
+            "rtt_ms": None if shown is None else milliseconds(shown.rtt),
+            "since_s": round(now - remote.since, 3),
+        },
+        "rx_bytes": remote.tunnel.rx_bytes,
+        "tx_bytes": remote.tunnel.tx_bytes,
+        "handshake_age_s": None if handshake_at is None else round(now - handshake_at, 3),
+        "attempts": remote.attempts,
+        "probes": remote.probes,
+    }
+
+
+def history(remote: Remote, now: float, unix_time: float) -> list[dict[str, Any]]:
+    """Every change of a remote peer's path, oldest first."""
+    return [
+        {
+            "at": round(unix_time - (now - change.at), 3),
+            "from": change.before,
+            "to": change.after,
+            "cause": change.cause,
+            "outage_ms": None if change.outage is None else round(change.outage * 1000),
+        }
+        for change in remote.history.changes
+    ]

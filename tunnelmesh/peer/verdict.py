@@ -1,0 +1,150 @@
+"""Why a pair is on the path it is on, and what would improve it: in words, with the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tunnelmesh.nat.behaviour import Filtering, Flavour, Mapping, NatBehaviour, punchable
+from tunnelmesh.nat.candidates import behaviour_of
+from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.status import milliseconds
+from tunnelmesh.wire.signal import Describe
+
+_SHORT = {
+    Flavour.OPEN: "public address, open",
+    Flavour.FIREWALL: "public address, firewalled",
+    Flavour.FULL_CONE: "full cone NAT",
+    Flavour.RESTRICTED_CONE: "restricted cone NAT",
+    Flavour.PORT_RESTRICTED: "port-restricted NAT",
+    Flavour.SYMMETRIC: "symmetric NAT",
+    Flavour.UDP_BLOCKED: "UDP blocked",
+    Flavour.UNKNOWN: "NAT not classified yet",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The explanation of one pair's path.
+
+    :ivar summary: one sentence.
+    :ivar evidence: what it rests on.
+    :ivar advice: what would improve it; empty if nothing needs to.
+    """
+
+    summary: str
+    evidence: tuple[str, ...]
+    advice: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "summary": self.summary,
+            "evidence": list(self.evidence),
+            "advice": list(self.advice),
+        }
+
+
+def explain(remote: Remote, own: Describe, failures: dict[str, str]) -> Verdict:
+    """Explain the path to a remote peer.
+
+    :param own: what this machine says of its own network.
+    :param failures: links to the coordinator that do not work, and why.
+    """
+    you, they = behaviour_of(own), None if remote.them is None else behaviour_of(remote.them)
+    summary = _summary(remote, own, you, they)
+    return Verdict(
+        summary, _evidence(remote, own, failures), _advice(remote, own, you, they, failures)
+    )
+
+
+def _side(described: Describe | None) -> str:
+    if described is None:
+        return "not described yet"
+    words = _SHORT[behaviour_of(described).flavour]
+    if described.relay_only:
+        words = "told to use the relay only"
+    if described.link:
+        proxied = " through a proxy" if described.proxied else ""
+        words += f", coordinator by {described.link}{proxied}"
+    return words
+
+
+def _summary(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviour | None) -> str:
+    kind = remote.path_kind
+    if kind == "udp":
+        return f"Direct: {remote.describe(remote.ladder.current)}."
+    if kind is None:
+        if not remote.online:
+            return f"No path: {remote.name} is offline, or has lost its coordinator."
+        return "No path yet: this machine has no link to the coordinator."
+    through = {"ssh": "SSH", "websocket": "WebSocket"}.get(kind, kind)
+    return f"Relayed over {through} through the coordinator, {_because(remote, own, you, they)}."
+
+
+def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviour | None) -> str:
+    if own.relay_only or (remote.them is not None and remote.them.relay_only):
+        who = "this machine" if own.relay_only else remote.name
+        return f"because {who} was told to use the relay only"
+    if you.mapping is Mapping.BLOCKED:
+        return "because UDP does not get out of your network"
+    if they is None:
+        return "while the first attempt at a direct path is under way"
+    if they.mapping is Mapping.BLOCKED:
+        return f"because UDP does not get out of {remote.name}'s network"
+    if not punchable(you, they):
+        if you.maps_by_destination and they.maps_by_destination:
+            return "because both of you are behind symmetric NATs, and neither can know the port"
+        symmetric, other = (
+            ("you", remote.name)
+            if you.maps_by_destination
+            else (
+                remote.name,
+                "you",
+            )
+        )
+        return (
+            f"because {symmetric} sit behind a symmetric NAT, whose port {other} would have to "
+            "know beforehand"
+            if symmetric == "you"
+            else f"because {symmetric} sits behind a symmetric NAT, whose port you would have to "
+            "know beforehand"
+        )
+    return "although a direct path should be possible; it is being tried"
+
+
+def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[str, ...]:
+    lines = [f"you: {_side(own)}", f"they: {_side(remote.them)}"]
+    health = remote.ladder.health
+    if health is not None and health.rtt is not None:
+        lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
+    if remote.attempts:
+        lines.append(f"attempts to punch: {remote.attempts}, with {remote.probes} probes sent")
+    lines += [f"no link by {route}: {reason}" for route, reason in sorted(failures.items())]
+    return tuple(lines)
+
+
+def _advice(
+    remote: Remote,
+    own: Describe,
+    you: NatBehaviour,
+    they: NatBehaviour | None,
+    failures: dict[str, str],
+) -> tuple[str, ...]:
+    if remote.path_kind == "udp":
+        return ()
+    advice = []
+    sides = [("your", you)] + ([] if they is None else [(f"{remote.name}'s", they)])
+    for whose, behaviour in sides:
+        if behaviour.mapping is Mapping.BLOCKED:
+            advice.append(f"allow outbound UDP in {whose} network")
+        elif behaviour.maps_by_destination:
+            advice.append(
+                f"forward a UDP port to the machine on {whose} router, or use a router whose NAT "
+                "maps endpoint-independently (RFC 4787)"
+            )
+        elif behaviour.filtering is Filtering.UNKNOWN and behaviour.external is None:
+            advice.append(f"{whose} NAT is still being classified: ask again in a few seconds")
+    if own.link == "websocket" and any(route.startswith("ssh") for route in failures):
+        advice.append("allow TCP to the coordinator's SSH port: it is the faster relay")
+    return tuple(dict.fromkeys(advice))
