@@ -281,7 +281,7 @@ def is_authentic(datagram: bytes, key: bytes) -> bool:
 
 def _attributes(datagram: bytes) -> Iterator[tuple[int, int, int]]:
     """Each attribute's type, where it starts, and where its value ends."""
-    if len(datagram) < HEADER or datagram[0] > 3:
+    if len(datagram) < HEADER or datagram[0] >= 0x40:
         raise DecodeError("not a STUN message")
     length = _U16.unpack_from(datagram, 2)[0]
     if length % 4 or length != len(datagram) - HEADER:
