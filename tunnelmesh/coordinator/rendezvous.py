@@ -1,0 +1,126 @@
+"""Meetings: two peers are told to punch at the same moment.
+
+The message to the one whose link is quicker arrives earlier, so that one is told to wait for the
+difference; both then fire at once, each towards the other's NAT.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from random import Random
+
+from tunnelmesh.coordinator.buckets import TokenBuckets
+from tunnelmesh.coordinator.presence import Presence
+from tunnelmesh.wire import signal
+
+LONGEST_WAIT = 1.0
+"""Seconds that a peer is made to wait at most: a link slower than 2 s is held up, not far away."""
+
+CROSSING = 1.0
+"""Seconds within which a second request of the same pair, with nothing new known of either, is the
+other one's request for the same meeting."""
+
+BURST = 6
+INTERVAL = 10.0
+"""Meetings that a pair may have at once, and seconds until it may have another: punching costs both
+routers some hundred packets."""
+
+PAIRS_KEPT = 1 << 16
+"""Pairs whose last meeting is remembered: some ten megabytes."""
+
+Pair = frozenset[IPv4Address]
+
+
+def go_delays(rtt_a: float, rtt_b: float) -> tuple[float, float]:
+    """When each of two peers is to start, counted from when it hears of it.
+
+    A message takes half of its link's round trip, so that *after* + rtt / 2 is the same for both.
+
+    :param rtt_a: round trip of one link, in seconds; *rtt_b* of the other.
+    :returns: seconds for one and for the other; one of them is 0.
+    """
+    difference = (rtt_a - rtt_b) / 2
+    return (
+        min(max(-difference, 0.0), LONGEST_WAIT),
+        min(max(difference, 0.0), LONGEST_WAIT),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """When a pair was last told to meet, and what was known of the two then."""
+
+    at: float
+    descriptions: tuple[signal.Describe | None, signal.Describe | None]
+
+
+class Rendezvous:
+    """Arranges meetings.
+
+    :param online: everybody who is online by mesh address; the registry keeps it up to date.
+    :param random: for the meetings' numbers.
+    """
+
+    def __init__(self, online: dict[IPv4Address, Presence], random: Random) -> None:
+        self.meetings = 0
+        self._online = online
+        self._random = random
+        self._last: OrderedDict[Pair, _Meeting] = OrderedDict()
+        self._rate = TokenBuckets(BURST, INTERVAL, PAIRS_KEPT)
+        self._waiting: dict[IPv4Address, set[IPv4Address]] = {}
+
+    def asked(self, asker: Presence, address: IPv4Address, now: float) -> None:
+        """A peer wants to meet another.
+
+        :param now: seconds.
+        """
+        other = self._online.get(address)
+        if other is None or other is asker:
+            asker.send(signal.Gone(address))
+        elif asker.description is None:
+            self._wait(asker, other)
+        elif other.description is None:
+            self._wait(other, asker)
+        else:
+            self._meet(asker, other, now)
+
+    def described(self, presence: Presence, now: float) -> None:
+        """A peer has described its network: hold the meetings that waited for it."""
+        for address in self._waiting.pop(presence.member.address, ()):
+            other = self._online.get(address)
+            if other is not None:
+                self.asked(other, presence.member.address, now)
+
+    def left(self, presence: Presence) -> None:
+        """A peer is not online any more."""
+        self._waiting.pop(presence.member.address, None)
+
+    def _wait(self, silent: Presence, other: Presence) -> None:
+        """A meeting needs both descriptions; peers send theirs soon after signing in."""
+        self._waiting.setdefault(silent.member.address, set()).add(other.member.address)
+
+    def _meet(self, a: Presence, b: Presence, now: float) -> None:
+        if a.member.address > b.member.address:
+            a, b = b, a
+        pair = frozenset((a.member.address, b.member.address))
+        descriptions = (a.description, b.description)
+        last = self._last.get(pair)
+        if last and now - last.at < CROSSING and last.descriptions == descriptions:
+            return
+        if not self._rate.take(pair, now):
+            return
+        self._last[pair] = _Meeting(now, descriptions)
+        self._last.move_to_end(pair)
+        if len(self._last) > PAIRS_KEPT:
+            self._last.popitem(last=False)
+        self.meetings += 1
+        number = self._random.getrandbits(32)
+        after_a, after_b = go_delays(a.rtt, b.rtt)
+        assert a.description is not None
+        assert b.description is not None
+        to_a = signal.Meet(b.member.address, number, after_a, b.description)
+        to_b = signal.Meet(a.member.address, number, after_b, a.description)
+        a.send(to_a)
+        b.send(to_b)

@@ -1,0 +1,279 @@
+"""What the coordinator does with its links: signing in, the roster, meetings, and the relay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from tunnelmesh.coordinator.admission import Admission
+from tunnelmesh.coordinator.presence import Line, Presence
+from tunnelmesh.coordinator.relay import RelayHub
+from tunnelmesh.coordinator.rendezvous import Rendezvous
+from tunnelmesh.coordinator.roster import RosterBook
+from tunnelmesh.coordinator.store import Member
+from tunnelmesh.errors import DecodeError, SignalError
+from tunnelmesh.interfaces import ILink, ILinkUser
+from tunnelmesh.wire import frame, signal
+
+FIRST_PING = 0.5
+"""Seconds to the second ping; each next one takes four times as long, up to :data:`PING_INTERVAL`.
+The first are quick because a peer that has just started is still busy."""
+
+PING_INTERVAL = 15.0
+"""Seconds between pings: a link that was silent for as long after one is dead. It is below the
+minute after which some proxies give up a silent connection."""
+
+SPREAD = 0.0002
+"""Seconds between two announcements of changes, for each peer they go to: at most a fifth of the
+coordinator's time is spent on them, also when thousands arrive at once."""
+
+MOST_CANDIDATES = 32
+MOST_PORTS = 64
+"""Of what a peer describes, this much is passed on: no machine has more ways in, and others will
+send a packet to each."""
+
+_log = Logger()
+
+
+@dataclass(eq=False, slots=True)
+class _Pinged:
+    """A member's link, and how the pinging of it stands."""
+
+    presence: Presence
+    line: Line
+    timer: IDelayedCall | None = None
+    interval: float = FIRST_PING
+    token: int | None = None
+    sent: float = 0.0
+    silent: bool = False
+
+
+@implementer(ILinkUser)
+class Signalling:
+    """Uses every link to the coordinator.
+
+    :param key: the coordinator's public key.
+    :param pool: the mesh's network.
+    :param stun_ports: where the coordinator's STUN server answers.
+    :param entropy: makes nonces; *random* the numbers of meetings.
+    :ivar relay: the hub.
+    :ivar malformed: messages that broke the protocol; *unknown*: frames and messages of kinds that
+        only a newer version knows.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        key: bytes,
+        pool: IPv4Network,
+        stun_ports: Sequence[int],
+        entropy: Callable[[int], bytes],
+        random: Random,
+    ) -> None:
+        self.malformed = 0
+        self.unknown = 0
+        self._reactor = reactor
+        self._random = random
+        self._prefix = pool.prefixlen
+        self._stun_ports = tuple(stun_ports)
+        self._members: dict[bytes, Member] = {}
+        self._online: dict[IPv4Address, Presence] = {}
+        self._links: dict[ILink, _Pinged] = {}
+        self._roster = RosterBook()
+        self._announcing: IDelayedCall | None = None
+        self._announced = 0.0
+        self.admission = Admission(reactor, key, self._members, entropy, self._admitted)
+        self.relay = RelayHub(self._online)
+        self.rendezvous = Rendezvous(self._online, random)
+
+    def add_members(self, members: Iterable[Member]) -> None:
+        """These may sign in from now on."""
+        for member in members:
+            known = self._members.get(member.key)
+            if known is None:
+                self._members[member.key] = member
+                self._roster.put(member, online=False)
+        self._announce()
+
+    def is_member(self, key: bytes) -> bool:
+        """Whether that Ed25519 key is a member's."""
+        return key in self._members
+
+    def stop(self) -> None:
+        """Close every link."""
+        self.admission.close()
+        for link in list(self._links):
+            link.close("the coordinator stops")
+        for link in list(self._links):
+            self.link_lost(link, "the coordinator stops")
+        if self._announcing is not None:
+            self._announcing.cancel()
+            self._announcing = None
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each member: what ``tunnelmesh status`` shows of it."""
+        return [self._status(member) for member in self._members.values()]
+
+    def _status(self, member: Member) -> dict[str, Any]:
+        presence = self._online.get(member.address)
+        description = presence.description if presence else None
+        return {
+            "name": member.name,
+            "address": str(member.address),
+            "online": presence is not None,
+            "link": presence.link.kind if presence else None,
+            "flavour": description.flavour if description else "unknown",
+        }
+
+    # ILinkUser
+
+    def link_opened(self, link: ILink) -> None:
+        self.admission.opened(link)
+
+    def frames_received(self, link: ILink, frames: Sequence[tuple[int, bytes]]) -> None:
+        relayed: list[bytes] = []
+        for kind, body in frames:
+            pinged = self._links.get(link)
+            if pinged is None:
+                self.admission.frame_received(link, kind, body)
+            elif kind == frame.RELAY:
+                relayed.append(body)
+            elif kind == frame.SIGNAL:
+                self._signal_received(pinged, body)
+            else:
+                self.unknown += 1
+        pinged = self._links.get(link)
+        if pinged is not None:
+            pinged.silent = False
+            if relayed:
+                self.relay.forward(pinged.presence, relayed, self._reactor.seconds())
+
+    def link_paused(self, link: ILink) -> None:
+        pass  # the hub finds out when it sends
+
+    def link_resumed(self, link: ILink) -> None:
+        pinged = self._links.get(link)
+        if pinged is not None and pinged.presence.link is link:
+            self.relay.resume(pinged.presence)
+
+    def link_lost(self, link: ILink, reason: str) -> None:
+        self.admission.lost(link)
+        pinged = self._links.pop(link, None)
+        if pinged is None:
+            return
+        if pinged.timer is not None:
+            pinged.timer.cancel()
+        presence = pinged.presence
+        presence.lines.remove(pinged.line)
+        if presence.lines:
+            self.relay.link_changed(presence)
+            return
+        member = presence.member
+        _log.info("{name} is offline: {reason}", name=member.name, reason=reason)
+        del self._online[member.address]
+        self.relay.left(presence)
+        self.rendezvous.left(presence)
+        self._roster.put(member, online=False)
+        self._announce()
+
+    # Members
+
+    def _admitted(self, link: ILink, member: Member, rtt: float) -> None:
+        line = Line(link)
+        presence = self._online.get(member.address)
+        if presence is None:
+            presence = self._online[member.address] = Presence(member)
+            self._roster.put(member, online=True)
+            self._announce()
+        presence.lines.append(line)
+        line.samples.append(rtt)
+        pinged = self._links[link] = _Pinged(presence, line)
+        _log.info(
+            "{name} is online: {kind} from {remote}",
+            name=member.name,
+            kind=link.kind,
+            remote=link.remote,
+        )
+        presence.send(
+            signal.Welcome(member.name, member.address, self._prefix, self._stun_ports, link.remote)
+        )
+        link.send(self._roster.whole(member.address))
+        self.relay.link_changed(presence)
+        self._ping(pinged)
+
+    def _signal_received(self, pinged: _Pinged, body: bytes) -> None:
+        now = self._reactor.seconds()
+        presence = pinged.presence
+        try:
+            message = signal.decode(body)
+            match message:
+                case None:
+                    self.unknown += 1
+                case signal.Describe():
+                    presence.description = _trimmed(message)
+                    self.rendezvous.described(presence, now)
+                case signal.Connect(address):
+                    self.rendezvous.asked(presence, address, now)
+                case signal.Ping(token):
+                    # One that reads no answers gets none, or they would pile up here.
+                    if not pinged.line.link.paused:
+                        pinged.line.link.send(signal.encode(signal.Pong(token)))
+                case signal.Pong(token):
+                    if token == pinged.token:
+                        pinged.token = None
+                        pinged.line.samples.append(now - pinged.sent)
+                case _:
+                    raise SignalError(f"a peer does not send {type(message).__name__}")
+        except (DecodeError, SignalError) as error:
+            self.malformed += 1
+            link = pinged.line.link
+            self.link_lost(link, str(error))
+            link.close(str(error))
+
+    def _ping(self, pinged: _Pinged) -> None:
+        pinged.timer = None
+        link = pinged.line.link
+        if pinged.silent:
+            self.link_lost(link, "no answer to a ping")
+            link.close("no answer to a ping")
+            return
+        pinged.token = self._random.getrandbits(32)
+        pinged.sent = self._reactor.seconds()
+        pinged.silent = True
+        link.send(signal.encode(signal.Ping(pinged.token)))
+        pinged.timer = self._reactor.callLater(pinged.interval, self._ping, pinged)
+        pinged.interval = min(pinged.interval * 4, PING_INTERVAL)
+
+    # The roster
+
+    def _announce(self) -> None:
+        """Tell everybody what has changed: at once, or as soon as it is not too often."""
+        if self._announcing is None:
+            due = self._announced + SPREAD * len(self._online)
+            delay = max(0.0, due - self._reactor.seconds())
+            self._announcing = self._reactor.callLater(delay, self._tell_changes)
+
+    def _tell_changes(self) -> None:
+        self._announcing = None
+        self._announced = self._reactor.seconds()
+        changes = self._roster.take_changes()
+        for presence in list(self._online.values()):
+            frames = changes.frames(presence.member.address)
+            if frames:
+                presence.link.send(frames)
+
+
+def _trimmed(description: signal.Describe) -> signal.Describe:
+    """As much of a description as is passed on."""
+    return replace(
+        description,
+        candidates=description.candidates[:MOST_CANDIDATES],
+        ports=description.ports[:MOST_PORTS],
+    )
