@@ -85,7 +85,13 @@ class ClientLink(Link, WebSocketClientProtocol):
             )
 
 
-class _ClientFactory(WebSocketClientFactory):
+class ClientFactory(WebSocketClientFactory):
+    """Hands out one link.
+
+    :param reactor: the clock.
+    :param link: that is not connected yet.
+    """
+
     def __init__(self, reactor: IReactorTime, link: ClientLink) -> None:
         super().__init__(protocols=[SUBPROTOCOL], reactor=reactor)
         self.setProtocolOptions(serverConnectionDropTimeout=0, **OPTIONS)
@@ -131,7 +137,7 @@ def connect(
 
 async def _open(reactor: IReactorTime, endpoint: IStreamClientEndpoint, link: ClientLink) -> ILink:
     try:
-        await endpoint.connect(_ClientFactory(reactor, link))
+        await endpoint.connect(ClientFactory(reactor, link))
     except (CancelledError, TunnelMeshError):
         raise
     except Exception as problem:

@@ -184,7 +184,7 @@ class Link(WebSocketAdapterProtocol, WebSocketProtocol):
     def onCloseFrame(self, code: int, reasonRaw: bytes) -> bool | None:
         """The other end closes; autobahn answers, and waits for ever if it may."""
         done = super().onCloseFrame(code, reasonRaw)
-        if self._end is None:
+        if self._end is None and not self.failedByMe:
             self._end = "the other end closed the connection"
             if self.remoteCloseReason:
                 self._end += f": {printable(self.remoteCloseReason)}"

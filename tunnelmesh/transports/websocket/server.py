@@ -54,7 +54,7 @@ class LinkResource(WebSocketResource):
 class _ServerFactory(WebSocketServerFactory):
     def __init__(self, reactor: IReactorTime, user: ILinkUser) -> None:
         super().__init__(protocols=[SUBPROTOCOL], server="", reactor=reactor)
-        self.setProtocolOptions(webStatus=False, **OPTIONS)
+        self.setProtocolOptions(versions=[13], webStatus=False, **OPTIONS)
         self._user = user
 
     def buildProtocol(self, addr: object) -> ServerLink:
