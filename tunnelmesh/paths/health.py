@@ -251,7 +251,7 @@ class Health:
             due = min(due, max(self._waiting_since + self.patience, again))
         if self._largest:
             due = min(due, self._pinged_at + ACTIVE_CHECK)
-        return due
+        return max(due, after_last)
 
     def _ping(self, now: float) -> Ping:
         if self.state is State.GOOD and not self._awaited:

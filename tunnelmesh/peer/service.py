@@ -33,6 +33,7 @@ from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.mesh import Mesh
 from tunnelmesh.peer.network import Network
 from tunnelmesh.peer.remote import Surroundings
+from tunnelmesh.peer.watch import Watch, routes
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.signal import Describe, Signal, Welcome
@@ -54,6 +55,8 @@ _log = Logger()
 class System:
     """What a peer needs of the machine that it runs on; a simulation gives its own.
 
+    :ivar watch: makes a :class:`~tunnelmesh.peer.watch.Watch` (or its like) that calls its argument
+        when the network has changed.
     :ivar open_device: as :func:`tunnelmesh.tun.device.open_device`.
     :ivar addresses: this machine's own addresses.
     :ivar unix_time: seconds since the epoch.
@@ -61,6 +64,7 @@ class System:
 
     open_device: Callable[..., ITunnelDevice]
     addresses: Callable[[], Sequence[str]]
+    watch: Callable[[Any, Callable[[], None]], Any]
     unix_time: Callable[[], float] = time.time
     entropy: Callable[[int], bytes] = os.urandom
     random: Random = field(default_factory=Random)
@@ -74,7 +78,10 @@ def real_system(config: PeerConfig) -> System:
     def addresses() -> Sequence[str]:
         return local_addresses(lambda name: name == config.tun_name)
 
-    return System(open_device, addresses, environment=dict(os.environ))
+    def watch(reactor: Any, changed: Callable[[], None]) -> Watch:
+        return Watch(reactor, lambda: (addresses(), routes(config.tun_name)), time.time, changed)
+
+    return System(open_device, addresses, watch, environment=dict(os.environ))
 
 
 class Node:
@@ -137,7 +144,7 @@ class Node:
             system.random.random,
         )
         relay.sent = self.link.relay_sent
-        self.started_at = self.now()
+        self._watch = system.watch(reactor, self.network_changed)
 
     def now(self) -> float:
         """The clock's seconds."""
@@ -163,9 +170,11 @@ class Node:
         if not self.config.relay_only:
             self.network.use_servers(self.membership.host, (STUN_PORT,))
         self.link.startService()
+        self._watch.start()
 
     def stop(self) -> None:
         """Close everything."""
+        self._watch.stop()
         self.link.stopService()
         self.network.stop()
         self.udp.close()
@@ -271,7 +280,7 @@ class Peer(MultiService):
         :raises TunnelMeshError: if what it was told makes no sense.
         """
         from tunnelmesh.control import ControlServer
-        from tunnelmesh.peer.control import routes
+        from tunnelmesh.peer import control
 
         config = self.config
         token = None if config.join is None else Token.decode(config.join)
@@ -279,7 +288,7 @@ class Peer(MultiService):
         membership = memberships.load(config.state_dir)
         self._check(token, membership)
         self._control = ControlServer(
-            self._reactor, config.state_dir / "control.sock", routes(self, self._reactor)
+            self._reactor, config.state_dir / "control.sock", control.routes(self, self._reactor)
         )
         self._control.start()
         super().startService()

@@ -1,0 +1,182 @@
+"""Tests for :mod:`tunnelmesh.paths.health`."""
+
+from itertools import count
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunnelmesh.paths import health
+from tunnelmesh.paths.health import Health, State
+
+FULL = 1452
+RTT = 0.02
+
+
+class Line:
+    """A path under a clock: answers pings after RTT seconds unless it is cut."""
+
+    def __init__(self, *, trusted: bool = False, largest: int = 1 << 16) -> None:
+        self.now = 100.0
+        self.health = Health(self.now, count(1).__next__, FULL, trusted=trusted)
+        self.cut = False
+        self.largest = largest
+        self.pings: list[tuple[float, int]] = []
+        self._pongs: list[tuple[float, int]] = []
+
+    def run(self, seconds: float, *, sending: float | None = None, hearing: bool = False) -> None:
+        """Let time pass, sending data every *sending* seconds."""
+        end = self.now + seconds
+        next_data = self.now if sending else end
+        while True:
+            times = [self.health.deadline, next_data, end]
+            times += [at for at, _ in self._pongs[:1]]
+            self.now = max(self.now, min(times))
+            if self.now >= end:
+                return
+            if self._pongs and self._pongs[0][0] <= self.now:
+                self.health.ponged(self._pongs.pop(0)[1], self.now)
+            if self.now >= next_data and sending:
+                self.health.sent(self.now, FULL)
+                if hearing:
+                    self.health.heard(self.now)
+                next_data += sending
+            if self.now >= self.health.deadline:
+                for ping in self.health.expire(self.now):
+                    self.pings.append((self.now, ping.size))
+                    if not self.cut and ping.size <= self.largest:
+                        self._pongs.append((self.now + RTT, ping.token))
+
+    def until(self, state: State, limit: float, **traffic: float) -> float:
+        """Run until a state is reached; the seconds it took."""
+        start = self.now
+        while self.health.state is not state:
+            if self.now - start > limit:
+                raise AssertionError(f"still {self.health.state} after {limit} s")
+            self.run(0.005, **traffic)  # type: ignore[arg-type]
+        return self.now - start
+
+
+class ProvingTests(SynchronousTestCase):
+    """A path has to prove itself before it carries."""
+
+    def test_three_full_pongs_prove(self) -> None:
+        """Three pings of full size in a row, and the path is good, in about three round trips."""
+        line = Line()
+        self.assertLess(line.until(State.GOOD, 1.0), 4 * RTT + 0.1)
+        self.assertEqual([FULL] * 3, [size for _, size in line.pings])
+
+    def test_narrow_path_is_not_chosen(self) -> None:
+        """A path that carries small datagrams only is never good."""
+        line = Line(largest=1200)
+        line.until(State.DEAD, 5.0)
+
+    def test_silent_path_dies(self) -> None:
+        """A path that never answers is given up after a few pings, then pinged sparsely."""
+        line = Line()
+        line.cut = True
+        line.until(State.DEAD, 5.0)
+        line.pings.clear()
+        line.run(10.0)
+        self.assertLessEqual(len(line.pings), 11)
+
+    def test_round_trip_is_measured(self) -> None:
+        """The smoothed round trip comes near the true one."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        assert line.health.rtt is not None
+        self.assertAlmostEqual(RTT, line.health.rtt, delta=0.002)
+
+
+class TrafficTests(SynchronousTestCase):
+    """A path in use is judged by its traffic."""
+
+    def setUp(self) -> None:
+        """A good path."""
+        self.line = Line()
+        self.line.until(State.GOOD, 1.0)
+
+    def test_cut_under_traffic_is_noticed_at_once(self) -> None:
+        """Data goes out, nothing comes back: suspect within half a second, dead within one more."""
+        self.line.run(2.0, sending=0.05, hearing=True)
+        self.line.cut = True
+        self.assertLess(self.line.until(State.SUSPECT, 2.0, sending=0.05), 0.6)
+        self.assertLess(self.line.until(State.DEAD, 2.0, sending=0.05), 1.2)
+
+    def test_answered_traffic_needs_few_pings(self) -> None:
+        """Where data comes back, a ping a second is enough."""
+        self.line.pings.clear()
+        self.line.run(10.0, sending=0.01, hearing=True)
+        self.assertLessEqual(len(self.line.pings), 11)
+        self.assertIs(State.GOOD, self.line.health.state)
+
+    def test_one_way_traffic_needs_some_more(self) -> None:
+        """Where nothing comes back, pings stay within four a second and keep the path good."""
+        self.line.pings.clear()
+        self.line.run(10.0, sending=0.01)
+        self.assertLessEqual(len(self.line.pings), 41)
+        self.assertIs(State.GOOD, self.line.health.state)
+
+    def test_one_way_breakage_is_noticed(self) -> None:
+        """A path that only brings is dead for sending, though data arrives by it."""
+        self.line.cut = True
+        self.line.until(State.DEAD, 5.0, sending=0.05, hearing=True)
+
+    def test_pings_are_as_large_as_data(self) -> None:
+        """What judges the path is as large as what it carries."""
+        self.line.pings.clear()
+        self.line.run(2.0, sending=0.05)
+        self.assertEqual({FULL}, {size for _, size in self.line.pings})
+
+    def test_recovers_from_suspicion(self) -> None:
+        """A short gap makes a path suspect and then good again, without its death."""
+        self.line.run(1.0, sending=0.05, hearing=True)
+        self.line.cut = True
+        self.line.until(State.SUSPECT, 1.0, sending=0.05)
+        self.line.cut = False
+        self.assertLess(self.line.until(State.GOOD, 1.0, sending=0.05), 0.3)
+
+    def test_dead_path_returns(self) -> None:
+        """A dead path that answers again proves itself and is good within two seconds."""
+        self.line.cut = True
+        self.line.until(State.DEAD, 5.0, sending=0.05)
+        self.line.run(20.0)
+        self.line.cut = False
+        self.assertLess(self.line.until(State.GOOD, 5.0), health.DEAD_INTERVAL + 0.5)
+
+    def test_late_timer_judges_nothing(self) -> None:
+        """After this machine has slept, a path is asked anew and not declared dead."""
+        self.line.run(1.0, sending=0.05, hearing=True)
+        self.line.health.sent(self.line.now, FULL)
+        self.line.now += 3600
+        pings = self.line.health.expire(self.line.now)
+        self.assertEqual(1, len(pings))
+        self.assertIs(State.GOOD, self.line.health.state)
+
+
+class IdleTests(SynchronousTestCase):
+    """An idle path is kept alive, sparsely."""
+
+    def test_few_packets_once_learned(self) -> None:
+        """A path that survives its gaps is pinged less and less: under one and a half a minute."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        line.run(600)
+        line.pings.clear()
+        line.run(600)
+        self.assertLessEqual(len(line.pings), 7)
+        self.assertEqual({0}, {size for _, size in line.pings})
+
+    def test_shorter_gaps_after_a_death(self) -> None:
+        """A gap that the mapping did not survive is not tried again."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        line.run(300)
+        before = line.health.keepalive.interval
+        line.cut = True
+        line.until(State.DEAD, 200)
+        self.assertLess(line.health.keepalive.interval, before)
+
+    def test_unknown_pong_is_nothing(self) -> None:
+        """A token that is not awaited proves nothing."""
+        line = Line()
+        self.assertFalse(line.health.ponged(12345, line.now))
+        self.assertIs(State.PROVING, line.health.state)
