@@ -69,6 +69,8 @@ class Bindings(Generic[T]):
             pass
         return port
 
-    def clear(self) -> None:
-        """Nobody listens any more."""
+    def clear(self) -> list[T]:
+        """Take every endpoint back; returns who had them."""
+        owners = list(self._bound.values())
         self._bound.clear()
+        return owners

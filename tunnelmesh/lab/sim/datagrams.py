@@ -81,6 +81,8 @@ class DatagramPort:
         :raises InvalidAddressError: for a name, or an address of the other family.
         :raises MessageLengthError: for a datagram that UDP cannot hold.
         """
+        if not self.connected:
+            return
         destination = self._peer if addr is None else Endpoint(*addr)
         if destination is None:
             raise ValueError("neither connected nor given an address")

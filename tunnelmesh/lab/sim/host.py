@@ -15,6 +15,7 @@ from tunnelmesh.lab.sim.packet import Packet
 from tunnelmesh.lab.sim.reactor import Reactor, is_loopback
 from tunnelmesh.lab.sim.sockets import Sockets
 from tunnelmesh.lab.sim.tcp import Segment
+from tunnelmesh.lab.sim.tunnel import TunnelDevice
 from tunnelmesh.wire.endpoint import Endpoint
 
 #: Bytes of data in a TCP segment on Ethernet: 1500 less the IPv4 and TCP headers.
@@ -38,6 +39,7 @@ class Host(Reactor, Node):
         self.datagram_ports: Bindings[DatagramPort] = Bindings(random)
         self.sockets = Sockets(self, self._send_segment, self.source_for, random, MSS, TCP_WINDOW)
         self.watchers: list[Callable[[], None]] = []
+        self._tunnels: list[TunnelDevice] = []
         self._crashed = False
 
     # IReactorUDP
@@ -145,6 +147,16 @@ class Host(Reactor, Node):
     def _end(self, told: bool) -> None:
         for call in self.getDelayedCalls():
             call.cancel()
+        for port in self.datagram_ports.clear():
+            port.connected = False
+        for device in self._tunnels:
+            device.stop()
+        self._tunnels.clear()
         self.sockets.drop_all(told)
-        self.datagram_ports.clear()
         self.watchers.clear()
+
+    def tunnel_device(self, name: str = "tm0", mtu: int = 1420) -> TunnelDevice:
+        """A TUN device for a peer on this machine; its far side is an :class:`InnerHost`."""
+        device = TunnelDevice(self, name, mtu)
+        self._tunnels.append(device)
+        return device
