@@ -29,6 +29,8 @@ LAST_CALL = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
 
 
 class Timer(IntEnum):
+    """What is waited for, in the order in which it is seen to if several are due."""
+
     RETRY = 1
     """No answer to an initiation."""
     SILENCE = 2

@@ -97,10 +97,7 @@ class Tunnel:
         self.tx_bytes += sum(map(len, packets))
         if Timer.SILENCE not in self._timers:
             self._timers[Timer.SILENCE] = now + KEEPALIVE_TIMEOUT + self._patience()
-        outputs: list[Output] = [self._transmit(session.seal(packets), now)]
-        if session.needs_rekey(now):
-            outputs += self.initiate(now)
-        return outputs
+        return self._seal(session, packets, now)
 
     def initiate(self, now: float, *, urgent: bool = False) -> list[Output]:
         """Ask the remote peer for a new session, and go on asking for REKEY-ATTEMPT-TIME.
@@ -271,7 +268,13 @@ class Tunnel:
         session = self._keys.current
         if session is None or not session.can_seal(1, now):
             return self.initiate(now)
-        return [self._transmit(session.seal(_EMPTY), now)]
+        return self._seal(session, _EMPTY, now)
+
+    def _seal(self, session: Session, packets: Sequence[bytes], now: float) -> list[Output]:
+        outputs: list[Output] = [self._transmit(session.seal(packets), now)]
+        if session.needs_rekey(now):
+            outputs += self.initiate(now)
+        return outputs
 
     def _transmit(self, datagrams: list[bytes], now: float) -> Transmit:
         self._sent(now)
