@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,15 +13,16 @@ from tunnelmesh.wire import frame, signal
 from tunnelmesh.wire.signal import ROSTER_CHUNK, Roster, RosterEntry
 
 
-def read(frames: bytes) -> list[Roster]:
-    """The messages in those frames."""
-    messages = [signal.decode(body) for _, body in frame.FrameDecoder().receive(frames)]
+def read(sent: Iterable[bytes]) -> list[Roster]:
+    """What was sent, decoded."""
+    decoder = frame.FrameDecoder()
+    messages = [signal.decode(body) for each in sent for _, body in decoder.receive(each)]
     return [message for message in messages if isinstance(message, Roster)]
 
 
-def entries(frames: bytes) -> list[RosterEntry]:
-    """All entries in those frames."""
-    return [entry for message in read(frames) for entry in message.peers]
+def entries(sent: Iterable[bytes]) -> list[RosterEntry]:
+    """All entries in what was sent."""
+    return [entry for message in read(sent) for entry in message.peers]
 
 
 def address(number: int) -> IPv4Address:
@@ -54,7 +56,7 @@ class RosterTests(SynchronousTestCase):
         """A large list comes in pieces, of which the last alone is complete."""
         self.fill(3 * ROSTER_CHUNK + 5)
         for receiver in (1, ROSTER_CHUNK, ROSTER_CHUNK + 1, 3 * ROSTER_CHUNK + 5):
-            frames = self.book.whole(address(receiver))
+            frames = list(self.book.whole(address(receiver)))
             self.assertEqual(
                 {entry.address for entry in entries(frames)},
                 {address(n) for n in range(1, 3 * ROSTER_CHUNK + 6)} - {address(receiver)},
@@ -70,6 +72,16 @@ class RosterTests(SynchronousTestCase):
         online = [entry.name for entry in entries(self.book.whole(last)) if entry.online]
         self.assertEqual(online, ["m1"])
 
+    def test_slow_receiver(self) -> None:
+        """What is taken late is as of then, whoever has come since included."""
+        self.fill(2 * ROSTER_CHUNK)
+        sending = self.book.whole(address(1))
+        next(sending)
+        self.book.put(member(2 * ROSTER_CHUNK), online=True)
+        self.book.put(member(2 * ROSTER_CHUNK + 1), online=True)
+        late = [entry.name for entry in entries(sending) if entry.online]
+        self.assertEqual(late, [f"m{2 * ROSTER_CHUNK}", f"m{2 * ROSTER_CHUNK + 1}"])
+
     def test_changes(self) -> None:
         """Changes are taken once, each member's latest, and not told to itself."""
         self.fill(5)
@@ -78,20 +90,20 @@ class RosterTests(SynchronousTestCase):
         self.book.put(member(4), online=True)
         self.book.put(member(2), online=False)
         changes = self.book.take_changes()
-        told = [(entry.name, entry.online) for entry in entries(changes.frames(address(1)))]
+        told = [(entry.name, entry.online) for entry in entries(changes.messages(address(1)))]
         self.assertEqual(told, [("m2", False), ("m4", True)])
-        self.assertEqual([e.name for e in entries(changes.frames(address(2)))], ["m4"])
-        self.assertEqual(self.book.take_changes().frames(address(1)), b"")
+        self.assertEqual([e.name for e in entries(changes.messages(address(2)))], ["m4"])
+        self.assertEqual(self.book.take_changes().messages(address(1)), [])
 
     def test_only_oneself_changed(self) -> None:
         """Nothing is sent to a receiver that is all that has changed."""
         self.fill(2)
         self.book.take_changes()
         self.book.put(member(1), online=True)
-        self.assertEqual(self.book.take_changes().frames(address(1)), b"")
+        self.assertEqual(self.book.take_changes().messages(address(1)), [])
 
     def test_many_changes(self) -> None:
         """Many changes come in pieces too."""
         self.fill(2 * ROSTER_CHUNK + 1)
-        frames = self.book.take_changes().frames(IPv4Address("10.0.0.1"))
+        frames = self.book.take_changes().messages(IPv4Address("10.0.0.1"))
         self.assertEqual([len(m.peers) for m in read(frames)], [ROSTER_CHUNK, ROSTER_CHUNK, 1])

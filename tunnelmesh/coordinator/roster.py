@@ -6,6 +6,7 @@ coordinator's restart, that is everybody to everybody: so pieces are encoded onc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from tunnelmesh.coordinator.store import Member
@@ -39,19 +40,23 @@ class RosterBook:
         self._encoded[piece] = None
         self._changed[member.address] = None
 
-    def whole(self, receiver: IPv4Address) -> bytes:
-        """The frames of the whole list, the receiver excepted."""
+    def whole(self, receiver: IPv4Address) -> Iterator[bytes]:
+        """The whole list, the receiver excepted, message by message.
+
+        Each is as of when it is taken, so that a slow receiver may get changes in between.
+        """
         own = self._places[receiver] // ROSTER_CHUNK
-        frames = []
-        for number, kept in enumerate(self._encoded):
+        number = 0
+        while number < len(self._encoded):
             piece = self._entries[number * ROSTER_CHUNK : (number + 1) * ROSTER_CHUNK]
+            kept = self._encoded[number]
             if number == own:
-                frames.append(_encode([entry for entry in piece if entry.address != receiver]))
-                continue
-            if kept is None:
+                kept = _encode([entry for entry in piece if entry.address != receiver])
+            elif kept is None:
                 kept = self._encoded[number] = _encode(piece)
-            frames.append(kept)
-        return b"".join(frames) + COMPLETE
+            yield kept
+            number += 1
+        yield COMPLETE
 
     def take_changes(self) -> Changes:
         """What has changed since the last call."""
@@ -66,18 +71,17 @@ class Changes:
     def __init__(self, entries: list[RosterEntry]) -> None:
         self._entries = entries
         self._addresses = {entry.address for entry in entries}
-        self._frames = _pieces(entries)
+        self._messages = _pieces(entries)
 
-    def frames(self, receiver: IPv4Address) -> bytes:
-        """The frames for a receiver, itself excepted; empty if there is nothing to tell it."""
+    def messages(self, receiver: IPv4Address) -> list[bytes]:
+        """What to send to a receiver, who is not told of itself."""
         if receiver not in self._addresses:
-            return self._frames
+            return self._messages
         return _pieces([entry for entry in self._entries if entry.address != receiver])
 
 
-def _pieces(entries: list[RosterEntry]) -> bytes:
-    pieces = [entries[at : at + ROSTER_CHUNK] for at in range(0, len(entries), ROSTER_CHUNK)]
-    return b"".join(map(_encode, pieces))
+def _pieces(entries: list[RosterEntry]) -> list[bytes]:
+    return [_encode(entries[at : at + ROSTER_CHUNK]) for at in range(0, len(entries), ROSTER_CHUNK)]
 
 
 def _encode(entries: list[RosterEntry]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
@@ -43,11 +43,17 @@ _log = Logger()
 
 
 @dataclass(eq=False, slots=True)
-class _Pinged:
-    """A member's link, and how the pinging of it stands."""
+class _Attendance:
+    """A member's link.
+
+    :ivar roster: what has yet to be sent of the whole roster.
+    :ivar interval: seconds to the next ping; *token* and *sent* are the last one's.
+    :ivar silent: True if nothing has come since.
+    """
 
     presence: Presence
     line: Line
+    roster: Iterator[bytes]
     timer: IDelayedCall | None = None
     interval: float = FIRST_PING
     token: int | None = None
@@ -85,7 +91,7 @@ class Signalling:
         self._stun_ports = tuple(stun_ports)
         self._members: dict[bytes, Member] = {}
         self._online: dict[IPv4Address, Presence] = {}
-        self._links: dict[ILink, _Pinged] = {}
+        self._links: dict[ILink, _Attendance] = {}
         self._roster = RosterBook()
         self._announcing: IDelayedCall | None = None
         self._announced = 0.0
@@ -140,38 +146,41 @@ class Signalling:
     def frames_received(self, link: ILink, frames: Sequence[tuple[int, bytes]]) -> None:
         relayed: list[bytes] = []
         for kind, body in frames:
-            pinged = self._links.get(link)
-            if pinged is None:
+            attendance = self._links.get(link)
+            if attendance is None:
                 self.admission.frame_received(link, kind, body)
             elif kind == frame.RELAY:
                 relayed.append(body)
             elif kind == frame.SIGNAL:
-                self._signal_received(pinged, body)
+                self._signal_received(attendance, body)
             else:
                 self.unknown += 1
-        pinged = self._links.get(link)
-        if pinged is not None:
-            pinged.silent = False
+        attendance = self._links.get(link)
+        if attendance is not None:
+            attendance.silent = False
             if relayed:
-                self.relay.forward(pinged.presence, relayed, self._reactor.seconds())
+                self.relay.forward(attendance.presence, relayed, self._reactor.seconds())
 
     def link_paused(self, link: ILink) -> None:
         pass  # the hub finds out when it sends
 
     def link_resumed(self, link: ILink) -> None:
-        pinged = self._links.get(link)
-        if pinged is not None and pinged.presence.link is link:
-            self.relay.resume(pinged.presence)
+        attendance = self._links.get(link)
+        if attendance is None:
+            return
+        self._send_roster(attendance)
+        if attendance.presence.link is link:
+            self.relay.resume(attendance.presence)
 
     def link_lost(self, link: ILink, reason: str) -> None:
         self.admission.lost(link)
-        pinged = self._links.pop(link, None)
-        if pinged is None:
+        attendance = self._links.pop(link, None)
+        if attendance is None:
             return
-        if pinged.timer is not None:
-            pinged.timer.cancel()
-        presence = pinged.presence
-        presence.lines.remove(pinged.line)
+        if attendance.timer is not None:
+            attendance.timer.cancel()
+        presence = attendance.presence
+        presence.lines.remove(attendance.line)
         if presence.lines:
             self.relay.link_changed(presence)
             return
@@ -194,7 +203,9 @@ class Signalling:
             self._announce()
         presence.lines.append(line)
         line.samples.append(rtt)
-        pinged = self._links[link] = _Pinged(presence, line)
+        attendance = self._links[link] = _Attendance(
+            presence, line, self._roster.whole(member.address)
+        )
         _log.info(
             "{name} is online: {kind} from {remote}",
             name=member.name,
@@ -204,13 +215,13 @@ class Signalling:
         presence.send(
             signal.Welcome(member.name, member.address, self._prefix, self._stun_ports, link.remote)
         )
-        link.send(self._roster.whole(member.address))
+        self._send_roster(attendance)
         self.relay.link_changed(presence)
-        self._ping(pinged)
+        self._ping(attendance)
 
-    def _signal_received(self, pinged: _Pinged, body: bytes) -> None:
+    def _signal_received(self, attendance: _Attendance, body: bytes) -> None:
         now = self._reactor.seconds()
-        presence = pinged.presence
+        presence = attendance.presence
         try:
             message = signal.decode(body)
             match message:
@@ -223,35 +234,44 @@ class Signalling:
                     self.rendezvous.asked(presence, address, now)
                 case signal.Ping(token):
                     # One that reads no answers gets none, or they would pile up here.
-                    if not pinged.line.link.paused:
-                        pinged.line.link.send(signal.encode(signal.Pong(token)))
+                    if not attendance.line.link.paused:
+                        attendance.line.link.send(signal.encode(signal.Pong(token)))
                 case signal.Pong(token):
-                    if token == pinged.token:
-                        pinged.token = None
-                        pinged.line.samples.append(now - pinged.sent)
+                    if token == attendance.token:
+                        attendance.token = None
+                        attendance.line.samples.append(now - attendance.sent)
                 case _:
                     raise SignalError(f"a peer does not send {type(message).__name__}")
         except (DecodeError, SignalError) as error:
             self.malformed += 1
-            link = pinged.line.link
+            link = attendance.line.link
             self.link_lost(link, str(error))
             link.close(str(error))
 
-    def _ping(self, pinged: _Pinged) -> None:
-        pinged.timer = None
-        link = pinged.line.link
-        if pinged.silent:
+    def _ping(self, attendance: _Attendance) -> None:
+        attendance.timer = None
+        link = attendance.line.link
+        if attendance.silent:
             self.link_lost(link, "no answer to a ping")
             link.close("no answer to a ping")
             return
-        pinged.token = self._random.getrandbits(32)
-        pinged.sent = self._reactor.seconds()
-        pinged.silent = True
-        link.send(signal.encode(signal.Ping(pinged.token)))
-        pinged.timer = self._reactor.callLater(pinged.interval, self._ping, pinged)
-        pinged.interval = min(pinged.interval * 4, PING_INTERVAL)
+        attendance.token = self._random.getrandbits(32)
+        attendance.sent = self._reactor.seconds()
+        attendance.silent = True
+        link.send(signal.encode(signal.Ping(attendance.token)))
+        attendance.timer = self._reactor.callLater(attendance.interval, self._ping, attendance)
+        attendance.interval = min(attendance.interval * 4, PING_INTERVAL)
 
     # The roster
+
+    def _send_roster(self, attendance: _Attendance) -> None:
+        """Send as much of the whole roster as the link has room for."""
+        link = attendance.line.link
+        while not link.paused:
+            message = next(attendance.roster, None)
+            if message is None:
+                return
+            link.send(message)
 
     def _announce(self) -> None:
         """Tell everybody what has changed: at once, or as soon as it is not too often."""
@@ -265,9 +285,8 @@ class Signalling:
         self._announced = self._reactor.seconds()
         changes = self._roster.take_changes()
         for presence in list(self._online.values()):
-            frames = changes.frames(presence.member.address)
-            if frames:
-                presence.link.send(frames)
+            for message in changes.messages(presence.member.address):
+                presence.link.send(message)
 
 
 def _trimmed(description: signal.Describe) -> signal.Describe:

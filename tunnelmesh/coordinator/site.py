@@ -82,6 +82,8 @@ class _ShortRequest(ServerRequest):
 class _QuietSite(Site):
     """A site that writes no line per request: strangers must not fill the disk."""
 
+    noisy = False
+
     def log(self, request: Request) -> None:
         """Say nothing."""
 

@@ -1,0 +1,196 @@
+"""The coordinator: everything that runs on the public address, wired together."""
+
+# Twisted is partly without annotations.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from random import Random
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from tunnelmesh import fatal
+from tunnelmesh.config import CoordinatorConfig
+from tunnelmesh.control import FILE_NAME as CONTROL
+from tunnelmesh.control import Answer, ControlServer
+from tunnelmesh.coordinator.advertised import Advertised
+from tunnelmesh.coordinator.enrolment import EnrolResource
+from tunnelmesh.coordinator.listening import Listening
+from tunnelmesh.coordinator.public_host import guess, is_public, own_addresses
+from tunnelmesh.coordinator.signalling import Signalling
+from tunnelmesh.coordinator.site import make_site
+from tunnelmesh.coordinator.sqlite import FILE_NAME as DATABASE
+from tunnelmesh.coordinator.sqlite import SQLiteStore
+from tunnelmesh.coordinator.stun import StunServer
+from tunnelmesh.errors import ConfigError, TunnelMeshError
+from tunnelmesh.identity import Identity
+from tunnelmesh.transports.ssh.server import make_ssh_factory
+from tunnelmesh.transports.tls import Chain, certificate_chain, read_chain, server_tls
+from tunnelmesh.transports.websocket.server import LinkResource
+
+_log = Logger()
+
+
+@dataclass(frozen=True)
+class System:
+    """What a coordinator needs of the machine that it runs on; a simulation gives its own.
+
+    :ivar addresses: this machine's own addresses.
+    :ivar unix_time: seconds since the epoch.
+    """
+
+    addresses: Callable[[], Sequence[str]] = own_addresses
+    unix_time: Callable[[], float] = time.time
+    entropy: Callable[[int], bytes] = os.urandom
+    random: Random = field(default_factory=Random)
+
+
+class Coordinator(MultiService):
+    """Runs it all.
+
+    :ivar advertised: where it is reached, once started.
+    :ivar signalling: who is online, once started.
+    """
+
+    def __init__(self, config: CoordinatorConfig, reactor: Any, system: System) -> None:
+        super().__init__()
+        self._config = config
+        self._reactor = reactor
+        self._system = system
+        self._closers: list[Callable[[], object]] = []
+        self._listen: dict[str, Any] = {}
+        self.advertised: Advertised | None = None
+        self.signalling: Signalling | None = None
+
+    def startService(self) -> None:
+        """Open everything.
+
+        :raises TunnelMeshError: if a part cannot be had; nothing is left open then.
+        """
+        try:
+            self._open()
+        except TunnelMeshError:
+            self._close()
+            raise
+        super().startService()
+
+    def stopService(self) -> Deferred[Any]:
+        """Close everything."""
+        super().stopService()
+        return self._close()
+
+    def _open(self) -> None:
+        config, reactor, system = self._config, self._reactor, self._system
+        host = config.public_host or guess(system.addresses())
+        if config.public_host is None and config.tls_certificate is not None:
+            raise ConfigError("--tls-certificate needs --public-host, the name that it is for")
+        identity = Identity.load_or_create(config.state_dir)
+        control = ControlServer(reactor, config.state_dir / CONTROL, {"/status": self.status})
+        control.start()
+        self._closers.append(control.stop)
+        store = SQLiteStore(config.state_dir / DATABASE, config.pool)
+        self._closers.append(store.close)
+        stun = StunServer(
+            reactor, self._stun_address(host), config.stun_port, config.stun_alternate_address
+        )
+        stun.startService()
+        self._closers.append(stun.stopService)
+        stun_ports = list(dict.fromkeys(endpoint.port for endpoint in stun.endpoints))
+        signalling = self.signalling = Signalling(
+            reactor, identity.public_key, config.pool, stun_ports, system.entropy, system.random
+        )
+        self._closers.append(signalling.stop)
+        enrol = EnrolResource(
+            reactor,
+            identity,
+            store,
+            config.pool,
+            lambda member: signalling.add_members([member]),
+            system.unix_time,
+        )
+        site = make_site(reactor, enrol, LinkResource(reactor, signalling))
+        https = TLSMemoryBIOFactory(
+            server_tls(self._chain(identity, host)), False, site, clock=reactor
+        )
+        https.noisy = False
+        listening = Listening(reactor)
+        self._closers.append(listening.close)
+        https_port = listening.tcp(config.https_port, https, "https-port")
+        ssh = make_ssh_factory(
+            reactor, identity.private_key, signalling.is_member, lambda: signalling
+        )
+        ssh_port = listening.tcp(config.ssh_port, ssh, "ssh-port")
+        self._listen = {"host": host, "https": https_port, "ssh": ssh_port, "stun": stun_ports}
+        self.advertised = Advertised(host, https_port, ssh_port, config.tls_certificate is not None)
+        self.advertised.save(config.state_dir)
+        self._load_members(store, signalling)
+        _log.info(
+            "coordinator at {host}: HTTPS {https}, SSH {ssh}, STUN {stun}, key {fingerprint}",
+            fingerprint=identity.fingerprint,
+            **self._listen,
+        )
+        if not is_public(host):
+            _log.warn(
+                "{host} is not a public address: where it is not reached, give --public-host",
+                host=host,
+            )
+
+    def _load_members(self, store: SQLiteStore, signalling: Signalling) -> None:
+        async def load() -> None:
+            try:
+                signalling.add_members(await store.members())
+            except TunnelMeshError as error:
+                fatal.fail(self._reactor, error)
+
+        Deferred.fromCoroutine(load())
+
+    def _chain(self, identity: Identity, host: str) -> Chain:
+        config = self._config
+        if config.tls_certificate is not None and config.tls_key is not None:
+            return read_chain(config.tls_certificate, config.tls_key)
+        now = datetime.fromtimestamp(self._system.unix_time(), UTC)
+        return certificate_chain(identity.private_key, [host], now)
+
+    def _stun_address(self, host: str) -> str:
+        """Where the STUN server listens: everywhere, or on one address beside the alternate one."""
+        alternate = self._config.stun_alternate_address
+        own = self._system.addresses()
+        if alternate is None:
+            return "::" if ":" in host else "0.0.0.0"
+        if host in own:
+            return host
+        version = ip_address(alternate).version
+        same = [a for a in own if ip_address(a).version == version and a != alternate]
+        return guess(same)
+
+    def _close(self) -> Deferred[Any]:
+        closers, self._closers = self._closers, []
+        results = [close() for close in reversed(closers)]
+        return gatherResults([result for result in results if isinstance(result, Deferred)])
+
+    def status(self, _: dict[str, str]) -> Answer:
+        """What ``tunnelmesh status`` shows."""
+        assert self.signalling is not None
+        return {
+            "role": "coordinator",
+            "peers": self.signalling.status(),
+            "relay": asdict(self.signalling.relay.counters),
+            "listen": self._listen,
+        }
+
+
+def make_coordinator(
+    config: CoordinatorConfig, reactor: Any, system: System | None = None
+) -> MultiService:
+    """The service that ``twistd tunnelmesh --role=coordinator`` runs."""
+    return Coordinator(config, reactor, system or System())
