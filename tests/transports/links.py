@@ -10,8 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet import reactor as any_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.task import deferLater
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -70,6 +74,38 @@ def site(user: ILinkUser, clock: object) -> Site:
     root.putChild(b"v1", version)
     version.putChild(b"link", LinkResource(clock, user))
     return Site(root, reactor=clock, timeout=10)
+
+
+class Wire(StringTransport):
+    """A TCP connection in memory, which closes when told, unless it is stuck."""
+
+    protocol: Protocol
+    stuck = False
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(lenient=True)
+        self.clock = clock
+
+    def unregisterProducer(self) -> None:
+        """As TCP's: there need not be one."""
+        if self.producer is not None:
+            super().unregisterProducer()
+
+    def loseConnection(self) -> None:
+        """Close, if the other end agrees."""
+        super().loseConnection()
+        if not self.stuck:
+            self._lose(ConnectionDone())
+
+    def abortConnection(self) -> None:
+        """Close."""
+        super().abortConnection()
+        self._lose(ConnectionAborted())
+
+    def _lose(self, reason: Exception) -> None:
+        if self.connected:
+            self.connected = False
+            self.clock.callLater(0, lambda: self.protocol.connectionLost(Failure(reason)))
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:

@@ -9,17 +9,16 @@ import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface.verify import verifyObject
 
-from tests.transports.links import LoopbackTestCase, User, reactor, site, until
+from tests.transports.links import LoopbackTestCase, User, Wire, reactor, site, until
 from tunnelmesh.errors import LinkError, SignalError, TrustError
 from tunnelmesh.interfaces import ILink
 from tunnelmesh.transports.tls import certificate_chain
@@ -202,38 +201,6 @@ class ConnectTests(SynchronousTestCase):
         opening = self.connect(Clock(), fail(DNSLookupError("x")))
         problem = self.failureResultOf(opening, LinkError)
         self.assertIn("its name is not known", str(problem.value))
-
-
-class Wire(StringTransport):
-    """A TCP connection in memory, which closes when told, unless it is stuck."""
-
-    protocol: Protocol
-    stuck = False
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(lenient=True)
-        self.clock = clock
-
-    def unregisterProducer(self) -> None:
-        """As TCP's: there need not be one."""
-        if self.producer is not None:
-            super().unregisterProducer()
-
-    def loseConnection(self) -> None:
-        """Close, if the other end agrees."""
-        super().loseConnection()
-        if not self.stuck:
-            self._lose(ConnectionDone())
-
-    def abortConnection(self) -> None:
-        """Close."""
-        super().abortConnection()
-        self._lose(ConnectionAborted())
-
-    def _lose(self, reason: Exception) -> None:
-        if self.connected:
-            self.connected = False
-            self.clock.callLater(0, lambda: self.protocol.connectionLost(Failure(reason)))
 
 
 REQUEST = {
