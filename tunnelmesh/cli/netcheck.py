@@ -1,0 +1,55 @@
+"""``tunnelmesh netcheck``: what stands between this machine and the others, in plain words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from tunnelmesh.cli.ask import add_arguments, ask, command
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+WIDTH = 80
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Say how the command is called."""
+    parser = subparsers.add_parser(
+        "netcheck",
+        help="say what this machine's NAT is, and what it allows",
+        description="Look at this machine's network anew, and say in plain words what its NAT is, "
+        "whether it can be punched, and how the coordinator is reached.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=command(_netcheck))
+
+
+def _netcheck(args: argparse.Namespace) -> int:
+    answer = ask(args.state_dir, "netcheck")
+    if args.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    print(textwrap.fill(answer["in_words"], WIDTH))
+    print()
+    print(f"  NAT          {answer['flavour']}")
+    print(f"  mapping      {answer['mapping']}")
+    print(f"  filtering    {answer['filtering']}")
+    print(f"  seen as      {answer['external'] or 'nothing: no answer to STUN'}")
+    print(f"  addresses    {', '.join(answer['addresses']) or 'none'}")
+    print(f"  coordinator  {_coordinator(answer)}")
+    for route, reason in answer["failures"].items():
+        print(f"  not by {route}: {reason}")
+    return 0
+
+
+def _coordinator(answer: dict[str, Any]) -> str:
+    coordinator = answer["coordinator"]
+    if coordinator["link"] is None:
+        return f"{coordinator['host']} is not reached"
+    by = {"ssh": "SSH", "websocket": "WebSocket"}[coordinator["link"]]
+    through = f" through the proxy {coordinator['proxy']}" if coordinator["proxy"] else ""
+    rtt = coordinator["rtt_ms"]
+    return f"{coordinator['host']} by {by}{through}" + ("" if rtt is None else f", {rtt:.1f} ms")

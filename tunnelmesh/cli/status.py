@@ -1,0 +1,140 @@
+"""``tunnelmesh status`` and ``tunnelmesh peers``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunnelmesh.cli.ask import add_arguments, ask, command
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Say how the commands are called."""
+    parser = subparsers.add_parser("status", help="show this machine, its NAT and its peers")
+    add_arguments(parser)
+    parser.set_defaults(run=command(_status))
+    parser = subparsers.add_parser("peers", help="list the peers and the paths to them")
+    add_arguments(parser)
+    parser.set_defaults(run=command(_peers))
+
+
+def _status(args: argparse.Namespace) -> int:
+    answer = ask(args.state_dir, "status")
+    if args.json:
+        print(json.dumps(answer, indent=2))
+    elif answer["role"] == "coordinator":
+        _print_coordinator(answer)
+    else:
+        _print_peer(answer)
+    return 0
+
+
+def _peers(args: argparse.Namespace) -> int:
+    peers = ask(args.state_dir, "status")["peers"]
+    if args.json:
+        print(json.dumps(peers, indent=2))
+    else:
+        _print_peers(peers)
+    return 0
+
+
+def _print_peer(answer: dict[str, Any]) -> None:
+    nat, coordinator = answer["nat"], answer["coordinator"]
+    link = coordinator["link"] or "no link yet"
+    if coordinator["proxy"]:
+        link += f" through {coordinator['proxy']}"
+    if coordinator["rtt_ms"] is not None:
+        link += f", {coordinator['rtt_ms']:.1f} ms"
+    print(f"{answer['name']}  {answer['address']}  {answer['address6']}")
+    print(f"  key          {answer['fingerprint']}")
+    print(f"  NAT          {nat['flavour']}, seen as {nat['external'] or 'nothing yet'}")
+    print(f"  coordinator  {coordinator['host']}: {link}")
+    if answer["mode"] == "userspace":
+        print("  no network device: only 'tunnelmesh' commands use the mesh")
+    for name, offered in answer["refused"].items():
+        print(f"  REFUSED      {name} is offered with another key, {offered}; if that is right:")
+        print(f"               tunnelmesh forget {name}")
+    print()
+    _print_peers(answer["peers"])
+
+
+def _print_coordinator(answer: dict[str, Any]) -> None:
+    relay = answer["relay"]
+    online = sum(peer["online"] for peer in answer["peers"])
+    print(f"coordinator: {online} of {len(answer['peers'])} peers online")
+    print(f"  listens on  {_listening(answer['listen'])}")
+    print(
+        f"  relay       {relay['frames']} frames, {amount(relay['bytes'])}, "
+        f"{relay['dropped']} dropped"
+    )
+    print()
+    rows = [
+        (p["name"], p["address"], p["link"] or "offline", p["flavour"]) for p in answer["peers"]
+    ]
+    print_table(("NAME", "ADDRESS", "LINK", "NAT"), rows)
+
+
+def _listening(listen: Any) -> str:
+    if isinstance(listen, dict):
+        return ", ".join(f"{name} {where}" for name, where in listen.items())
+    return ", ".join(map(str, listen))
+
+
+def _print_peers(peers: list[dict[str, Any]]) -> None:
+    if not peers:
+        print("no other peers yet: let one in with 'tunnelmesh invite' on the coordinator")
+        return
+    print_table(
+        ("NAME", "ADDRESS", "PATH", "ROUND TRIP", "SINCE", "RECEIVED", "SENT"),
+        [_row(peer) for peer in peers],
+    )
+
+
+def _row(peer: dict[str, Any]) -> tuple[str, ...]:
+    path = peer["path"]
+    if path["kind"] == "udp":
+        way = f"direct, {path['remote']}"
+    elif path["kind"]:
+        way = f"relayed, {path['kind']}"
+    else:
+        way = "no path" if peer["online"] else "offline"
+    return (
+        peer["name"],
+        peer["address"],
+        way,
+        "" if path["rtt_ms"] is None else f"{path['rtt_ms']:.1f} ms",
+        duration(path["since_s"]) if path["kind"] else "",
+        amount(peer["rx_bytes"]),
+        amount(peer["tx_bytes"]),
+    )
+
+
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print columns as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in [head, *rows]:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def amount(size: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} days"
