@@ -241,6 +241,18 @@ class ConnectTests(SynchronousTestCase):
             self.refused(connecting, "does not accept the user name or the password")
             self.assertEqual(len(self.tcp.wires), 2)
 
+    def test_unauthorized(self) -> None:
+        """A proxy that says 401 to a wrong password is understood, and only then."""
+        self.use(Proxy("proxy.example", 3128, "me", "wrong"))
+        connecting = self.connect()
+        self.answer(demand('Basic realm="x"'))
+        self.answer(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+        self.refused(connecting, "does not accept the user name or the password")
+        self.setUp()
+        connecting = self.connect()
+        self.answer(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+        self.refused(connecting, "refuses", "401 Unauthorized")
+
     def test_digest(self) -> None:
         """A nonce serves several connections, counted, until it is stale."""
         self.use(Proxy("proxy.example", 3128, "me", "secret"))

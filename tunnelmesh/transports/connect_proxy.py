@@ -101,9 +101,11 @@ class ProxyConnectEndpoint:
             try:
                 return await self._attempt(tunnel)
             except _RefusalError as refusal:
-                if refusal.status != 407:
+                # tinyproxy says 401 to a wrong password.
+                rejected = refusal.status == 401 and authorization is not None
+                if refusal.status != 407 and not rejected:
                     raise self._refused(refusal) from None
-                self._authentication.challenged(refusal.challenges, answered)
+                self._authentication.challenged(refusal.challenges, answered or rejected)
                 answered = True
         raise ProxyError(f"the proxy {self._proxy} asks for the password again and again")
 

@@ -107,16 +107,16 @@ class ProxyAuthentication:
                 f"the proxy {self._proxy} wants a user name and a password: give them with"
                 " --proxy=http://user:password@host:port"
             )
+        if answered and (best is None or not best.stale):
+            raise ProxyError(
+                f"the proxy {self._proxy} does not accept the user name or the password: correct"
+                " them in --proxy or in the environment"
+            )
         if best is None or best.strength == 0:
             wanted = printable(", ".join(c.scheme for c in challenges)) or "nothing we know"
             raise ProxyError(
                 f"the proxy {self._proxy} wants {wanted} to sign in; only Basic and Digest (MD5,"
                 " SHA-256) are known here"
-            )
-        if answered and not best.stale:
-            raise ProxyError(
-                f"the proxy {self._proxy} does not accept the user name or the password: correct"
-                " them in --proxy or in the environment"
             )
         self._challenge = best
         self._count = 0
