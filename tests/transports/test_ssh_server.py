@@ -27,6 +27,7 @@ from tests.transports.ssh_pair import (
     public,
     stranger,
 )
+from tunnelmesh.transports import strangers
 from tunnelmesh.transports.ssh import server as ssh_server
 from tunnelmesh.transports.ssh import signin
 from tunnelmesh.transports.ssh.channel import CHANNEL_TYPE, MAX_PACKET, WINDOW
@@ -68,8 +69,7 @@ class ServerTests(SynchronousTestCase):
         """The server has closed the connection, for that reason, and keeps nothing of it."""
         self.assertTrue(pair.at_server.disconnected, "still connected")
         self.assertIn(why, pair.server.reason)
-        self.assertEqual(self.factory._strangers, {})
-        self.assertEqual(self.factory._strangers_at, {})
+        self.assertEqual(len(self.factory._strangers), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -353,7 +353,7 @@ class LimitTests(ServerTests):
 
     def test_one_address(self) -> None:
         """An address has so many connections that are not signed in; others are not affected."""
-        taken = [self.connect("192.0.2.1") for _ in range(ssh_server.MAX_STRANGERS_EACH)]
+        taken = [self.connect("192.0.2.1") for _ in range(strangers.MAX_STRANGERS_EACH)]
         self.assertIsNone(self.connect("192.0.2.1"))
         self.assertIsNotNone(self.connect("192.0.2.2"))
         self.assertEqual(self.factory.counts["turned away"], 1)
@@ -362,23 +362,21 @@ class LimitTests(ServerTests):
 
     def test_one_ipv6_network(self) -> None:
         """The addresses of an IPv6 /64 count as one."""
-        for number in range(ssh_server.MAX_STRANGERS_EACH):
+        for number in range(strangers.MAX_STRANGERS_EACH):
             self.assertIsNotNone(self.connect(f"2001:db8::{number:x}"))
         self.assertIsNone(self.connect("2001:db8::ffff"))
         self.assertIsNotNone(self.connect("2001:db8:0:1::1"))
 
     def test_all_together(self) -> None:
-        """All strangers together are bounded, and so are the tables that count them."""
-        for number in range(2 * ssh_server.MAX_STRANGERS):
+        """All strangers together are bounded."""
+        for number in range(2 * strangers.MAX_STRANGERS):
             self.connect(f"198.51.{number // 256}.{number % 256}")
-        self.assertEqual(len(self.factory._strangers), ssh_server.MAX_STRANGERS)
-        self.assertLessEqual(len(self.factory._strangers_at), ssh_server.MAX_STRANGERS)
+        self.assertEqual(len(self.factory._strangers), strangers.MAX_STRANGERS)
 
     def test_members_are_not_strangers(self) -> None:
         """Who has signed in is not counted any more."""
         tunnel = Tunnel()
-        self.assertEqual(tunnel.factory._strangers, {})
-        self.assertEqual(tunnel.factory._strangers_at, {})
+        self.assertEqual(len(tunnel.factory._strangers), 0)
         self.assertEqual(tunnel.factory.counts, {"opened": 1})
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from ipaddress import ip_network
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,12 +31,7 @@ from tunnelmesh.transports.ssh.algorithms import key_from_blob
 from tunnelmesh.transports.ssh.channel import FramesChannel
 from tunnelmesh.transports.ssh.connection import FramesConnection
 from tunnelmesh.transports.ssh.transport import FramesTransport, quiet
-
-MAX_STRANGERS = 256
-"""Connections not signed in yet, together: each may cost 100 KB for ten seconds."""
-
-MAX_STRANGERS_EACH = 16
-"""The same from one address (an IPv6 /64): the peers of an office behind one NAT coming back."""
+from tunnelmesh.transports.strangers import Strangers
 
 MAX_ATTEMPTS = 6
 """Sign-in requests in a connection, as in OpenSSH; a peer needs one."""
@@ -182,31 +176,21 @@ class SSHTunnelFactory(Factory[Any]):
         self.publicKeys = {b"ssh-ed25519": key.public()}
         self.counts: Counter[str] = Counter()
         """What happened, for status: "opened", "refused keys", "turned away"."""
-        self._strangers: dict[ServerTransport, str] = {}
-        self._strangers_at: Counter[str] = Counter()
+        self._strangers = Strangers()
 
     def buildProtocol(self, addr: IAddress | None) -> ServerTransport | None:
         """Take a connection, unless too many strangers are connected already."""
-        source = _source(addr)
-        if (
-            len(self._strangers) >= MAX_STRANGERS
-            or self._strangers_at[source] >= MAX_STRANGERS_EACH
-        ):
+        if not self._strangers.admits(addr):
             self.counts["turned away"] += 1
             return None
         transport = ServerTransport(self.reactor)
         transport.factory = self
-        self._strangers[transport] = source
-        self._strangers_at[source] += 1
+        self._strangers.add(transport, addr)
         return transport
 
     def settled(self, transport: ServerTransport) -> None:
         """*transport* has signed in, or is gone."""
-        source = self._strangers.pop(transport, None)
-        if source is not None:
-            self._strangers_at[source] -= 1
-            if not self._strangers_at[source]:
-                del self._strangers_at[source]
+        self._strangers.settled(transport)
 
     def getService(self, transport: ServerTransport, service: bytes) -> type[SSHService] | None:
         """For conch: what a client may ask for, which is to sign in, once."""
@@ -229,11 +213,3 @@ def make_ssh_factory(
         with ``link.key`` known.
     """
     return SSHTunnelFactory(reactor, host_key, is_member, make_user)
-
-
-def _source(address: object) -> str:
-    """Whom to count a connection for: an IPv4 address, or an IPv6 network of 64 bits."""
-    host = str(getattr(address, "host", "")).partition("%")[0]
-    if ":" in host:
-        return str(ip_network((host, 64), strict=False))
-    return host
