@@ -286,6 +286,10 @@ class Connection:
                 self._resend_first = True
         if ack >= self._una and (sequence, ack) >= self._window_from:
             self._window_from = (sequence, ack)
+            if self._peer_window == 0 < segment.window:
+                # What probed the closed window was not taken.
+                self._nxt = self._una
+                self._go_on()
             self._peer_window = segment.window
         return True
 
@@ -301,13 +305,24 @@ class Connection:
             self._measure(now - self._timed[1])
             self._timed = None
         self._retries = self._duplicates = 0
-        self._cautious = False
+        self._go_on()
         if self._recover is not None:
             # NewReno (RFC 6582): a partial acknowledgement shows the next hole.
             self._resend_first = ack < self._recover
             if not self._resend_first:
                 self._recover = None
+
+    def _go_on(self) -> None:
+        """The other end takes data again: no more caution, and the timeout is the measured one.
+
+        (RFC 6298 would keep the long timeout until the next measurement, which only new data
+        allow; Linux has timestamps, with which the next acknowledgement is one.)
+        """
+        self._cautious = False
         self.deadline = None
+        self._rto = RTO_INITIAL
+        if self._srtt is not None:
+            self._rto = min(max(self._srtt + 4 * self._rttvar, RTO_MIN), RTO_MAX)
 
     def _measure(self, rtt: float) -> None:
         """RFC 6298 §2."""
@@ -316,7 +331,6 @@ class Connection:
         else:
             self._rttvar = 0.75 * self._rttvar + 0.25 * abs(self._srtt - rtt)
             self._srtt = 0.875 * self._srtt + 0.125 * rtt
-        self._rto = min(max(self._srtt + 4 * self._rttvar, RTO_MIN), RTO_MAX)
 
     def _accept(self, segment: Segment, sequence: int) -> None:
         """Take a segment's data, which may be early, late or too much."""
