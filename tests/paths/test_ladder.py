@@ -86,7 +86,7 @@ class LadderTests(SynchronousTestCase):
         self.assertEqual(RELAY, self.ladder.current)
         self.world.run(0.5)
         self.assertEqual(FAR, self.ladder.current)
-        self.assertIsNone(self.world.switches[-1].silent_since)
+        self.assertIsNone(self.world.switches[-1].failed_since)
 
     def test_shorter_path_replaces_a_longer_one(self) -> None:
         """Of two direct paths the clearly quicker one is taken; the other way there is no change."""
@@ -113,7 +113,7 @@ class LadderTests(SynchronousTestCase):
         self.world.run(1.0, sending=0.05)
         self.assertEqual(RELAY, self.ladder.current)
         self.assertFalse(self.ladder.doubled)
-        self.assertIsNotNone(self.world.switches[-1].silent_since)
+        self.assertIsNotNone(self.world.switches[-1].failed_since)
 
     def test_returns_when_the_path_does(self) -> None:
         """The direct path is taken up again as soon as it answers."""

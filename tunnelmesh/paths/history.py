@@ -8,6 +8,12 @@ from dataclasses import dataclass, replace
 CAPACITY = 200
 """Changes kept per remote peer: days of an ordinary laptop, an hour of a very restless one."""
 
+SILENCE = 0.05
+"""Seconds between two signs of life that count as a silence; less is ordinary traffic."""
+
+SILENCES = 16
+"""Silences remembered, to find among them the one that a change of path ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -16,8 +22,8 @@ class Change:
     :ivar at: when, in the clock's seconds.
     :ivar before: what carried before, as text for people (``udp 192.0.2.7:4242``), or ``none``.
     :ivar cause: in words.
-    :ivar outage: seconds between the last sign of life before and the first after, 0.0 for a switch
-        made before the old way broke; None while nothing was heard since.
+    :ivar outage: seconds of the longest silence around the change, 0.0 for a switch made before the
+        old way broke; None while nothing was heard since.
     """
 
     at: float
@@ -32,29 +38,38 @@ class History:
 
     def __init__(self) -> None:
         self._changes: deque[Change] = deque(maxlen=CAPACITY)
-        self._silent_since: float | None = None
+        self._silences: deque[tuple[float, float]] = deque(maxlen=SILENCES)
+        self._heard_at: float | None = None
+        self._over = True
 
     def record(
-        self, now: float, before: str, after: str, cause: str, silent_since: float | None
+        self, now: float, before: str, after: str, cause: str, failed_since: float | None
     ) -> None:
         """The way changed.
 
-        :param silent_since: when the remote peer was last heard, if the old way was failing.
+        :param failed_since: when the old way last brought something, if it was failing. The peer
+            may have been heard by another way meanwhile.
         """
-        outage = 0.0 if silent_since is None else None
+        outage: float | None = 0.0
+        if failed_since is not None and self._heard_at is not None:
+            past = [end - start for start, end in self._silences if start >= failed_since]
+            outage = max(past, default=0.0)
+            if now - self._heard_at > outage:
+                outage, self._over = None, False
         self._changes.append(Change(now, before, after, cause, outage))
-        if silent_since is not None:
-            self._silent_since = silent_since
 
     def heard(self, now: float) -> None:
-        """The remote peer was heard: whatever outage there was is over."""
-        if self._silent_since is None:
+        """The remote peer was heard, by whichever way: an outage that there was is over."""
+        start, self._heard_at = self._heard_at, now
+        if start is None:
             return
-        outage = max(0.0, now - self._silent_since)
-        self._silent_since = None
-        for at in range(len(self._changes) - 1, -1, -1):
-            if self._changes[at].outage is None:
-                self._changes[at] = replace(self._changes[at], outage=outage)
+        if now - start > SILENCE:
+            self._silences.append((start, now))
+        if not self._over:
+            self._over = True
+            for at, change in enumerate(self._changes):
+                if change.outage is None:
+                    self._changes[at] = replace(change, outage=now - start)
 
     @property
     def changes(self) -> tuple[Change, ...]:

@@ -30,13 +30,13 @@ class SendPing(NamedTuple):
 class Switched(NamedTuple):
     """Another way is in use now.
 
-    :ivar silent_since: when the remote peer was last heard, if the old way failed.
+    :ivar failed_since: when the old way last brought something, if it failed.
     """
 
     before: Way | None
     after: Way | None
     cause: str
-    silent_since: float | None
+    failed_since: float | None
 
 
 class Ladder:

@@ -51,7 +51,7 @@ _log = Logger()
 class LinkUser(Protocol):
     """Who uses the link, whichever it is."""
 
-    def link_up(self, welcome: Welcome, before: Route | None, silent_since: float | None) -> None:
+    def link_up(self, welcome: Welcome, before: Route | None, failed_since: float | None) -> None:
         """A link is in use; *before* is the one that it replaces."""
 
     def link_down(self, reason: str) -> None:
@@ -241,12 +241,12 @@ class CoordinatorLink(Service):
     def _adopt(self, session: Session) -> None:
         """Use this link from now on, and close the one before."""
         old, before = self.session, self.route
-        silent_since = None if old is None or old.is_well else old.health.heard_at
+        failed_since = None if old is None or old.is_well else old.health.heard_at
         self.session, self.route = session, self._routes[session]
         self._relay.use(session.link)
         _log.info("linked to the coordinator over {route}", route=self.route)
         assert session.welcome is not None
-        self._user.link_up(session.welcome, before, silent_since)
+        self._user.link_up(session.welcome, before, failed_since)
         if old is not None:
             self._routes.pop(old, None)
             old.close("replaced by another link")

@@ -13,6 +13,9 @@ from tunnelmesh.wire import schema
 
 FILE = "membership.json"
 
+STUN_PORTS = (3478, 3479)
+"""Where a coordinator's STUN server is unless it says otherwise: RFC 8489's port and the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -23,6 +26,7 @@ class Membership:
     :ivar tls_by_name: whether its certificate is an ordinary one, verified by its name.
     :ivar name: this machine's name in the mesh.
     :ivar address: its mesh address, in a mesh of this prefix length.
+    :ivar stun_ports: where the coordinator's STUN server was when last heard of.
     """
 
     host: str
@@ -33,6 +37,7 @@ class Membership:
     name: str
     address: IPv4Address
     prefix: int
+    stun_ports: tuple[int, ...] = STUN_PORTS
 
     @property
     def interface(self) -> IPv4Interface:

@@ -84,10 +84,10 @@ class Mesh:
         for remote in list(self.remotes.values()):
             remote.presence(remote.online, linked)
 
-    def link_changed(self, before: str, silent_since: float | None) -> None:
+    def link_changed(self, before: str, failed_since: float | None) -> None:
         """The link is made of something else now."""
         for remote in self.remotes.values():
-            remote.link_changed(before, silent_since)
+            remote.link_changed(before, failed_since)
 
     def reachability_changed(self) -> None:
         """What is known of this machine's NAT changed: pairs that could not meet may now."""

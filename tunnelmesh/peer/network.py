@@ -49,6 +49,8 @@ class Network:
     :param changed: called when candidates or behaviour have changed.
 
     :ivar behaviour: what is known so far.
+    :ivar classified: whether that is all there is to know, found since the last :meth:`restart`.
+    :ivar local: this machine's own addresses.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Network:
         self._filtering: FilteringDiscovery | None = None
         self._filtering_socket: UdpTransport | None = None
         self._filtered: Filtered | None = None
+        self._last: Mapped | None = None
         self._mapped_at: float | None = None
         self._blocked_since: float | None = None
         self._timer = Timer(reactor, self._expired)
@@ -102,12 +105,12 @@ class Network:
             self.restart()
 
     def restart(self) -> None:
-        """The network changed: forget what is known of the NAT and find out anew."""
+        """Find out everything anew; what was known holds until then."""
         self.local = tuple(self._addresses())
+        self.classified = False
         self._mapped_at = None
         self._mapping = None
         self._stop_filtering()
-        self._filtered = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -173,16 +176,24 @@ class Network:
             long = now - self._blocked_since > BLOCKED_LONG
             delay = BLOCKED_LONG_RETRY if long else BLOCKED_RETRY
             self._again = self._reactor.callLater(delay, self._ask)
-            self._filtered = None
+            self.classified = True
         else:
             self._blocked_since = None
-        self._know(behaviour(mapped, self._filtered, self.local), mapped)
-        if not blocked and self._filtered is None and self._filtering is None:
+        if not self._is_like(mapped):
+            self._filtered = None
+        self._last = mapped
+        self._know(behaviour(mapped, self._filtered, self.local))
+        if not blocked and not self.classified and self._filtering is None:
             self._start_filtering()
 
-    def _know(self, found: NatBehaviour, mapped: Mapped) -> None:
-        self._last = mapped
-        self.classified = self._filtered is not None or mapped.mapping is Mapping.BLOCKED
+    def _is_like(self, mapped: Mapped) -> bool:
+        """Whether this is the NAT that was there before, as far as its mapping tells."""
+        if self._last is None or self._last.external is None or mapped.external is None:
+            return False
+        same_host = self._last.external.host == mapped.external.host
+        return same_host and self._last.mapping is mapped.mapping
+
+    def _know(self, found: NatBehaviour) -> None:
         if (found.mapping, found.filtering, found.external) == (
             self.behaviour.mapping,
             self.behaviour.filtering,
@@ -234,8 +245,10 @@ class Network:
                     self._filtering_socket.send([output.datagram], output.to)
             else:
                 self._filtered = output
+                self.classified = True
                 self._stop_filtering()
-                self._know(behaviour(self._last, output, self.local), self._last)
+                assert self._last is not None
+                self._know(behaviour(self._last, output, self.local))
         if self._filtering is not None:
             self._filtering_timer.set(self._filtering.deadline)
 

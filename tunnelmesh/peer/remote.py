@@ -117,12 +117,12 @@ class Remote:
             self._perform(self.tunnel.initiate(self._now(), urgent=True))
         self._rearm()
 
-    def link_changed(self, before: str, silent_since: float | None) -> None:
+    def link_changed(self, before: str, failed_since: float | None) -> None:
         """The coordinator link is made of something else now, and with it the relayed path."""
         if self.ladder.current == RELAY:
-            failed = silent_since is not None
+            failed = failed_since is not None
             cause = "the link stopped answering" if failed else "a better link is possible"
-            self._record(f"{before} relay", self.describe(RELAY), cause, silent_since)
+            self._record(f"{before} relay", self.describe(RELAY), cause, failed_since)
 
     def look_again(self) -> None:
         """More is known of this machine's NAT: a direct path may be possible now."""
@@ -292,7 +292,7 @@ class Remote:
     def _switched(self, switches: Sequence[Switched], now: float) -> None:
         for switch in switches:
             before, after = self.describe(switch.before), self.describe(switch.after)
-            self._record(before, after, switch.cause, switch.silent_since)
+            self._record(before, after, switch.cause, switch.failed_since)
             if self.ladder.is_direct:
                 if self._punch is not None:
                     self._punch.stop()
@@ -302,9 +302,9 @@ class Remote:
             if switch.before is None and not self.tunnel.established and self.wanted:
                 self._perform(self.tunnel.initiate(now, urgent=True))
 
-    def _record(self, before: str, after: str, cause: str, silent_since: float | None) -> None:
+    def _record(self, before: str, after: str, cause: str, failed_since: float | None) -> None:
         self.since = self._now()
-        self.history.record(self.since, before, after, cause, silent_since)
+        self.history.record(self.since, before, after, cause, failed_since)
         _log.info(
             "{peer}: {before} -> {after}: {cause}",
             peer=self.name,

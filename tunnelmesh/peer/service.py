@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from ipaddress import IPv6Interface
 from itertools import count
 from random import Random
@@ -42,9 +42,6 @@ from tunnelmesh.wire.token import Token
 MTU = 1420
 """Bytes of the largest packet in the tunnel, as WireGuard's default: 1,500 less 80 of overhead over
 IPv6."""
-
-STUN_PORT = 3478
-"""Where the coordinator's STUN server is asked before the coordinator has said where it is."""
 
 SOFTWARE = "TunnelMesh 0.1"
 
@@ -166,9 +163,8 @@ class Node:
         """
         self._open_device()
         self.udp.open(self._reactor, self.config.udp_port)
-        self.network.restart()
         if not self.config.relay_only:
-            self.network.use_servers(self.membership.host, (STUN_PORT,))
+            self.network.use_servers(self.membership.host, self.membership.stun_ports)
         self.link.startService()
         self._watch.start()
 
@@ -195,15 +191,18 @@ class Node:
 
     # LinkUser.
 
-    def link_up(self, welcome: Welcome, before: Route | None, silent_since: float | None) -> None:
+    def link_up(self, welcome: Welcome, before: Route | None, failed_since: float | None) -> None:
         """A link to the coordinator is in use."""
         if not self.config.relay_only:
             self.network.use_servers(self.membership.host, welcome.stun_ports)
+        if welcome.stun_ports != self.membership.stun_ports:
+            self.membership = replace(self.membership, stun_ports=welcome.stun_ports)
+            memberships.save(self.config.state_dir, self.membership)
         self.link.send(self.describe())
         if before is None:
             self.mesh.linked(True)
         else:
-            self.mesh.link_changed(before.kind, silent_since)
+            self.mesh.link_changed(before.kind, failed_since)
 
     def link_down(self, reason: str) -> None:
         """There is none any more."""

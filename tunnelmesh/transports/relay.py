@@ -68,24 +68,23 @@ class RelayTransport:
 
     Paths outlive links: when the link changes from SSH to WebSocket, they go on over the new one.
 
+    :ivar kind: what the link is made of, or was as long as there was one.
     :ivar sent: called whenever frames have been handed to the link.
     """
 
     def __init__(self) -> None:
         self.link: ILink | None = None
+        self.kind = "no"
         self.sent: Callable[[], None] = lambda: None
         self._paths: dict[bytes, RelayPath] = {}
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
 
-    @property
-    def kind(self) -> str:
-        """What the link is made of; ``none`` without one."""
-        return "none" if self.link is None else str(self.link.kind)
-
     def use(self, link: ILink | None) -> None:
         """Another link carries from now on; what waited for the old one goes by the new one."""
         self.link = link
+        if link is not None:
+            self.kind = link.kind
         for path in self._paths.values():
             path.resumeProducing()
         self.resume()
