@@ -20,18 +20,20 @@ PACKAGES = {
 }
 """The Debian package that each command comes from."""
 
+ADMINISTRATION = "/usr/sbin:/sbin"
+"""Folders that are often not on an ordinary user's PATH."""
+
 NAMED = Path("/run/netns")
 """Where ``ip netns`` keeps its names."""
 
 
 @cache
 def command(name: str) -> str:
-    """Find a command; administrators' folders are often not on an ordinary user's PATH.
+    """Find a command.
 
     :raises LabError: it is not installed.
     """
-    folders = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    found = shutil.which(name, path=folders)
+    found = shutil.which(name) or shutil.which(name, path=ADMINISTRATION)
     if found is None:
         package = PACKAGES.get(name, name)
         raise LabError(f"the command {name!r} is missing (Debian: apt install {package})")

@@ -105,6 +105,7 @@ class Site:
         if hairpin:
             ip([line.format(network=network) for line in HAIRPIN], self.namespace)
         self._govern()
+        shell(EXPIRY.format(seconds=lifetime), self.namespace)
 
     @property
     def namespace(self) -> str:
@@ -213,7 +214,6 @@ class Site:
             random=self._random,
         )
         nft(text, self.namespace)
-        shell(EXPIRY.format(seconds=self._lifetime), self.namespace)
         call([sys.executable, "-ISc", FORGET], namespace=self.namespace)
         if self._proxy:
             self._proxy.down()

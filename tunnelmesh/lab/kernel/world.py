@@ -40,6 +40,9 @@ ROUTED_PREFIX = 29
 LANS = IPv4Network("192.168.0.0/16")
 """Where the LANs of sites are taken from, a /24 each."""
 
+SMALLEST = 30
+"""The longest prefix of a LAN: a gateway and one host."""
+
 FIRST_HOST = 10
 """The coordinator is 203.0.113.10 (and .11)."""
 
@@ -135,6 +138,10 @@ class World:
             lan = IPv4Network(network) if network else next(self._lans)
         except (ValueError, StopIteration):
             raise LabError(f"{network or 'one more LAN'}: not a network to be had") from None
+        if lan.prefixlen > SMALLEST:
+            raise LabError(
+                f"{lan} has no room for a gateway and a host: use a /{SMALLEST} or larger"
+            )
         namespace = self._namespace(f"{name}-gateway")
         segment = behind.lan if behind else self._access
         site = Site(
