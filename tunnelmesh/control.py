@@ -75,6 +75,7 @@ class ControlServer:
             self._path.unlink(missing_ok=True)
             self._port = self._reactor.listenUNIX(str(self._path), self._site, mode=0o600)
         except (CannotListenError, OSError) as error:
+            self._site.doStop()  # Twisted starts it before it knows that it can listen
             reason = getattr(error, "socketError", error)
             raise ListenError(f"cannot listen on {self._path}: {reason}") from None
         finally:
