@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tunnelmesh.coordinator import stun as server
-from tunnelmesh.coordinator.stun import StunServer, answer
+from tunnelmesh.coordinator.stun import StunServer
+from tunnelmesh.coordinator.stun_answer import answer
 from tunnelmesh.errors import ListenError
 from tunnelmesh.wire import stun
 from tunnelmesh.wire.endpoint import Endpoint
@@ -229,6 +230,13 @@ class ServerTests(SynchronousTestCase):
             service = StunServer(FakeReactor(), address, 3478, alternate)
             self.assertRaises(ListenError, service.startService)
 
+    def test_addresses_in_any_spelling(self) -> None:
+        """An address written in a long way is the same address."""
+        service = self.start("2001:DB8:0:0::1", 3478, "2001:db8::0:2")
+        self.assertEqual(service.endpoints[3], Endpoint("2001:db8::2", 3479))
+        self.receive(stun.encode(request(stun.change_request(Change(6)))), ("2001:db8::7", 9))
+        self.assertEqual(service.counters.answered, 1)
+
     def test_ipv4_inside_ipv6(self) -> None:
         """On a socket for both families an IPv4 client is told its IPv4 endpoint."""
         self.start("::", 3478)
@@ -351,3 +359,9 @@ class SocketTests(TestCase):
             service = StunServer(reactor, "127.0.0.1", port)
             error = self.assertRaises(ListenError, service.startService)
             self.assertIn(f"127.0.0.1:{port}", str(error))
+
+    def test_no_next_port(self) -> None:
+        """The last port of all has no next one, which is an error like another."""
+        service = StunServer(reactor, "127.0.0.1", 65535)
+        self.assertRaises(ListenError, service.startService)
+        self.assertEqual(service.endpoints, ())

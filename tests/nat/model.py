@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from tunnelmesh.coordinator.stun import answer
+from tunnelmesh.coordinator.stun_answer import answer
 from tunnelmesh.nat.behaviour import Filtering, Mapping
 from tunnelmesh.nat.discovery import Filtered, Mapped, Send
 from tunnelmesh.wire import stun

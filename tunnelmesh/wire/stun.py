@@ -11,7 +11,6 @@ transaction is 128 bits long, and addresses are never XORed.
 
 from __future__ import annotations
 
-import hmac
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -207,7 +206,7 @@ def decode(datagram: bytes) -> Message:
     """
     attributes = []
     fingerprint = False
-    for kind, at, end in _attributes(datagram):
+    for kind, at, end in walk(datagram):
         if fingerprint:
             raise DecodeError("STUN attribute follows the FINGERPRINT")
         if kind == Attribute.FINGERPRINT:
@@ -254,33 +253,11 @@ def unknown_attributes(attributes: Iterable[int]) -> tuple[int, bytes]:
     return Attribute.UNKNOWN_ATTRIBUTES, b"".join(map(_U16.pack, attributes))
 
 
-def is_authentic(datagram: bytes, key: bytes) -> bool:
-    """Whether *datagram* has a MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256, and only right ones.
+def walk(datagram: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each attribute's type, where it starts, and where its value ends.
 
-    :param key: the password, or the long-term key (RFC 8489 §9.2.2).
-    :raises DecodeError: if *datagram* is not STUN.
+    :raises DecodeError: if *datagram* is not one whole STUN message.
     """
-    authentic = False
-    for kind, at, end in _attributes(datagram):
-        size = end - at - 4
-        if kind == Attribute.MESSAGE_INTEGRITY and size == 20:
-            digest = "sha1"
-        elif kind == Attribute.MESSAGE_INTEGRITY_SHA256 and 16 <= size <= 32:
-            digest = "sha256"
-        elif kind in (Attribute.MESSAGE_INTEGRITY, Attribute.MESSAGE_INTEGRITY_SHA256):
-            return False
-        else:
-            continue
-        # What is signed is the message as it was when this attribute was its last.
-        signed = datagram[:2] + _U16.pack(end - HEADER) + datagram[4:at]
-        if not hmac.compare_digest(hmac.digest(key, signed, digest)[:size], datagram[at + 4 : end]):
-            return False
-        authentic = True
-    return authentic
-
-
-def _attributes(datagram: bytes) -> Iterator[tuple[int, int, int]]:
-    """Each attribute's type, where it starts, and where its value ends."""
     if len(datagram) < HEADER or datagram[0] >= 0x40:
         raise DecodeError("not a STUN message")
     length = _U16.unpack_from(datagram, 2)[0]
