@@ -89,7 +89,7 @@ class LadderTests(SynchronousTestCase):
         self.assertIsNone(self.world.switches[-1].failed_since)
 
     def test_shorter_path_replaces_a_longer_one(self) -> None:
-        """Of two direct paths the clearly quicker one is taken; the other way there is no change."""
+        """Of two direct paths the clearly quicker one is taken, and kept."""
         self.find(FAR)
         self.world.run(0.5)
         self.find(NEAR)

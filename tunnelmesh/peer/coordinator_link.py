@@ -205,9 +205,8 @@ class CoordinatorLink(Service):
             race = self._race(better, HEAD_START).addTimeout(CLIMB_SECONDS, self._reactor)
             try:
                 session = await race
-            except Exception as error:
-                _log.debug("still no SSH: {error}", error=error)
-                continue
+            except Exception:
+                continue  # why is in self.failures
             self._adopt(session)
 
     def _race(self, routes: Sequence[Route], head_start: float) -> Deferred[Session]:

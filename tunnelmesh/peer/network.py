@@ -176,11 +176,11 @@ class Network:
             long = now - self._blocked_since > BLOCKED_LONG
             delay = BLOCKED_LONG_RETRY if long else BLOCKED_RETRY
             self._again = self._reactor.callLater(delay, self._ask)
-            self.classified = True
         else:
             self._blocked_since = None
         if not self._is_like(mapped):
             self._filtered = None
+            self.classified = blocked
         self._last = mapped
         self._know(behaviour(mapped, self._filtered, self.local))
         if not blocked and not self.classified and self._filtering is None:
