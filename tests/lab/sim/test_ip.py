@@ -18,7 +18,7 @@ from tunnelmesh.lab.sim.ip import (
     encode_ip,
     encode_tcp,
 )
-from tunnelmesh.lab.sim.tcp import ACK, SYN, Segment
+from tunnelmesh.lab.sim.segment import ACK, SYN, Segment
 from tunnelmesh.wire.endpoint import Endpoint
 
 HERE, THERE = Endpoint("100.96.0.1", 1234), Endpoint("100.96.0.2", 80)

@@ -13,8 +13,8 @@ from tunnelmesh.lab.sim.datagrams import DatagramPort
 from tunnelmesh.lab.sim.network import Network, Node, World
 from tunnelmesh.lab.sim.packet import Packet
 from tunnelmesh.lab.sim.reactor import Reactor, is_loopback
+from tunnelmesh.lab.sim.segment import Segment
 from tunnelmesh.lab.sim.sockets import Sockets
-from tunnelmesh.lab.sim.tcp import Segment
 from tunnelmesh.lab.sim.tunnel import TunnelDevice
 from tunnelmesh.wire.endpoint import Endpoint
 

@@ -25,8 +25,8 @@ from tunnelmesh.lab.sim.ip import (
     encode_tcp,
 )
 from tunnelmesh.lab.sim.reactor import Reactor
+from tunnelmesh.lab.sim.segment import Segment
 from tunnelmesh.lab.sim.sockets import Sockets
-from tunnelmesh.lab.sim.tcp import Segment
 from tunnelmesh.lab.sim.tunnel import TunnelDevice
 from tunnelmesh.wire.endpoint import Endpoint
 

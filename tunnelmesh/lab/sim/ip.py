@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from tunnelmesh.errors import DecodeError
-from tunnelmesh.lab.sim.tcp import SYN, Segment
+from tunnelmesh.lab.sim.segment import SYN, Segment
 
 #: Protocol numbers (IANA).
 ICMP, TCP = 1, 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from tunnelmesh.lab.sim.tcp import Segment
+from tunnelmesh.lab.sim.segment import Segment
 from tunnelmesh.wire.endpoint import Endpoint
 
 Protocol = Literal["udp", "tcp"]

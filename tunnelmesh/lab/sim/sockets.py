@@ -18,8 +18,9 @@ from twisted.internet.protocol import ClientFactory
 from zope.interface import implementer
 
 from tunnelmesh.lab.sim.bindings import Bindings
+from tunnelmesh.lab.sim.segment import SYN, Segment, reset_for
 from tunnelmesh.lab.sim.stream import Stream, to_address
-from tunnelmesh.lab.sim.tcp import SYN, Connection, Segment, reset_for
+from tunnelmesh.lab.sim.tcp import Connection
 from tunnelmesh.wire.endpoint import Endpoint
 
 if TYPE_CHECKING:

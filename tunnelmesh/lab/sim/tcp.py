@@ -7,20 +7,10 @@ no urgent data and no simultaneous open.
 from __future__ import annotations
 
 from random import Random
-from typing import NamedTuple
 
-FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
-
-_FLAG_NAMES = {SYN: "SYN", FIN: "FIN", RST: "RST", ACK: "ACK"}
-
-#: Sequence numbers are counted without end inside, and are taken modulo this on the wire.
-MODULUS = 1 << 32
-
-#: Retransmission timeout before the first measurement (RFC 6298 §2.1), and its bounds: the lower
-#: one is Linux's (the RFC's one second would hide how soon a healed path carries again).
-RTO_INITIAL = 1.0
-RTO_MIN = 0.2
-RTO_MAX = 60.0
+from tunnelmesh.lab.sim.reassembly import Reassembly
+from tunnelmesh.lab.sim.retransmission import Timeout
+from tunnelmesh.lab.sim.segment import ACK, FIN, MODULUS, PSH, RST, SYN, Segment, reset_for, unwrap
 
 #: Retransmissions in a row before giving up, during the handshake and after it (Linux's numbers:
 #: about two minutes, and a quarter of an hour).
@@ -37,51 +27,12 @@ TIME_WAIT = 60.0
 SEND_BUFFER = 256 * 1024
 
 
-class Segment(NamedTuple):
-    """A TCP segment without its ports.
-
-    :ivar sequence: 32 bits.
-    :ivar acknowledgement: 32 bits.
-    :ivar flags: FIN, SYN, RST, PSH and ACK.
-    :ivar window: bytes that the sender has room for.
-    :ivar mss: the largest payload that the sender takes, on a SYN; 0 where it does not say.
-    """
-
-    sequence: int
-    acknowledgement: int
-    flags: int
-    window: int
-    data: bytes = b""
-    mss: int = 0
-
-    def describe(self) -> str:
-        """The flags and the length, as packet sniffers write them."""
-        flags = "+".join(name for flag, name in _FLAG_NAMES.items() if self.flags & flag)
-        return f"{flags} {len(self.data)} bytes" if self.data else flags
-
-
-def reset_for(segment: Segment) -> Segment | None:
-    """The answer to a segment that belongs to no connection (RFC 9293 §3.10.7.1)."""
-    if segment.flags & RST:
-        return None
-    if segment.flags & ACK:
-        return Segment(segment.acknowledgement, 0, RST, 0)
-    length = len(segment.data) + bool(segment.flags & SYN) + bool(segment.flags & FIN)
-    return Segment(0, (segment.sequence + length) % MODULUS, RST | ACK, 0)
-
-
-def _unwrap(number: int, near: int) -> int:
-    """The endless number, closest to *near*, of a 32-bit one."""
-    return near + (number - near + MODULUS // 2) % MODULUS - MODULUS // 2
-
-
 class Connection:
     """One end of a connection.
 
     After each call, send what :meth:`segments` gives, and call :meth:`expire` at :attr:`deadline`.
 
     :ivar connected: the handshake is done.
-    :ivar at_end: the other end has sent its last byte and all are here.
     :ivar failure: why it ended too early: 'refused', 'reset' or 'timed out'; or None.
     :ivar closed: nothing will be sent or taken any more.
     :ivar deadline: when to call :meth:`expire`, or None.
@@ -91,11 +42,11 @@ class Connection:
     """
 
     def __init__(self, mss: int, window: int, random: Random) -> None:
-        self.connected = self.at_end = self.closed = False
+        self.connected = self.closed = False
         self.failure: str | None = None
         self.deadline: float | None = None
         self._mss_here = self._mss = mss
-        self._capacity = window
+        self._capacity = self._advertised = window
         # Sending: _base is the number of the first byte in _buffer; _una of the first one not
         # acknowledged; _nxt of the next to send; _top the end of all that was ever sent.
         self._una = self._nxt = self._top = random.getrandbits(32)
@@ -106,17 +57,11 @@ class Connection:
         self._finished_first = False
         self._peer_window = 0
         self._window_from = (0, 0)
-        # Receiving: the next byte wanted; what came too early, by its number.
-        self._rcv: int | None = None
-        self._early: dict[int, bytes] = {}
-        self._inbox = bytearray()
-        self._end_at: int | None = None
-        self._advertised = window
+        # Receiving: known once the other end's SYN is.
+        self._incoming: Reassembly | None = None
         self._owes_ack = False
         # Retransmission.
-        self._rto = RTO_INITIAL
-        self._srtt: float | None = None
-        self._rttvar = 0.0
+        self._timeout = Timeout()
         self._timed: tuple[int, float] | None = None
         self._retries = 0
         self._duplicates = 0
@@ -151,15 +96,21 @@ class Connection:
         return max(0, SEND_BUFFER - len(self._buffer))
 
     @property
+    def at_end(self) -> bool:
+        """The other end has sent its last byte, and all are here."""
+        return self._incoming is not None and self._incoming.at_end
+
+    @property
     def readable(self) -> int:
         """Bytes that wait for :meth:`read`."""
-        return len(self._inbox)
+        return 0 if self._incoming is None else self._incoming.readable
 
     def read(self, limit: int) -> bytes:
         """Take up to *limit* bytes that arrived."""
-        data = bytes(self._inbox[:limit])
-        del self._inbox[:limit]
-        opened = self._capacity - len(self._inbox) - self._advertised
+        if self._incoming is None:
+            return b""
+        data = self._incoming.read(limit)
+        opened = self._incoming.room - self._advertised
         if opened >= min(self._capacity // 2, 2 * self._mss):
             self._owes_ack = True
         return data
@@ -170,7 +121,7 @@ class Connection:
 
     def abort(self) -> None:
         """End at once: RST, and all buffers are dropped."""
-        if not self.closed and self._rcv is not None:
+        if not self.closed and self._incoming is not None:
             self._out.append(self._segment(self._top, RST | ACK))
         self._close()
 
@@ -180,12 +131,13 @@ class Connection:
         """A segment arrived."""
         if self.closed:
             return
-        if self._rcv is None:
+        incoming = self._incoming
+        if incoming is None:
             self._receive_answer(segment, now)
             return
-        sequence = _unwrap(segment.sequence, self._rcv)
+        sequence = unwrap(segment.sequence, incoming.next)
         if segment.flags & RST:
-            if self._rcv <= sequence <= self._rcv + self._capacity:
+            if incoming.covers(sequence):
                 # A reset of the last FIN only means that the other end forgot us already.
                 done = self.at_end and self._finishing and self._una >= self._end_of_data
                 self._close(None if done else "reset")
@@ -199,7 +151,9 @@ class Connection:
             return
         if segment.data or segment.flags & FIN:
             self._owes_ack = True
-            self._accept(segment, sequence)
+            if segment.flags & FIN and not incoming.end_known:
+                self._finished_first = self._top > self._end_of_data
+            incoming.accept(sequence, segment.data, bool(segment.flags & FIN))
         if self._finishing and self._una > self._end_of_data and self.at_end and not self.closed:
             if self._finished_first:
                 self.deadline = now + TIME_WAIT
@@ -217,7 +171,7 @@ class Connection:
         if self._retries > (DATA_RETRIES if self.connected else SYN_RETRIES):
             self._close("timed out")
             return
-        self._rto = min(self._rto * 2, RTO_MAX)
+        self._timeout.back_off()
         self._nxt = self._una
         self._cautious = True
         self._timed = self._recover = None
@@ -227,7 +181,7 @@ class Connection:
         """What is to be sent now."""
         if not self.closed:
             self._transmit(now)
-            if self._owes_ack and self._rcv is not None:
+            if self._owes_ack and self._incoming is not None:
                 self._emit(self._nxt, ACK)
         out, self._out = self._out, []
         return out
@@ -244,17 +198,17 @@ class Connection:
         self.closed = True
         self.deadline = None
         self._buffer.clear()
-        self._early.clear()
 
     def _learn_start(self, syn: Segment) -> None:
-        self._rcv = (syn.sequence + 1) % MODULUS
+        start = (syn.sequence + 1) % MODULUS
+        self._incoming = Reassembly(start, self._capacity)
         self._mss = min(self._mss_here, syn.mss or self._mss_here)
         self._peer_window = syn.window
-        self._window_from = (self._rcv, self._una)
+        self._window_from = (start, self._una)
 
     def _receive_answer(self, segment: Segment, now: float) -> None:
         """A segment arrived in SYN-SENT."""
-        answers_syn = segment.flags & ACK and _unwrap(segment.acknowledgement, self._una) == (
+        answers_syn = segment.flags & ACK and unwrap(segment.acknowledgement, self._una) == (
             self._una + 1
         )
         if segment.flags & RST:
@@ -262,8 +216,7 @@ class Connection:
                 self._close("refused")
         elif segment.flags & SYN and answers_syn:
             self._learn_start(segment)
-            assert self._rcv is not None
-            self._acknowledged(segment, self._rcv, now)
+            self._acknowledged(segment, segment.sequence + 1, now)
             self._owes_ack = True
         elif segment.flags & ACK:
             reset = reset_for(segment)
@@ -272,7 +225,7 @@ class Connection:
 
     def _acknowledged(self, segment: Segment, sequence: int, now: float) -> bool:
         """Take note of the acknowledgement; False where it is nonsense."""
-        ack = _unwrap(segment.acknowledgement, self._una)
+        ack = unwrap(segment.acknowledgement, self._una)
         if ack > self._top:
             self._owes_ack = True
             return False
@@ -302,7 +255,7 @@ class Connection:
             del self._buffer[:gone]
             self._base += gone
         if self._timed is not None and ack >= self._timed[0]:
-            self._measure(now - self._timed[1])
+            self._timeout.measure(now - self._timed[1])
             self._timed = None
         self._retries = self._duplicates = 0
         self._go_on()
@@ -313,58 +266,16 @@ class Connection:
                 self._recover = None
 
     def _go_on(self) -> None:
-        """The other end takes data again: no more caution, and the timeout is the measured one.
-
-        (RFC 6298 would keep the long timeout until the next measurement, which only new data
-        allow; Linux has timestamps, with which the next acknowledgement is one.)
-        """
+        """The other end takes data again: no more caution."""
         self._cautious = False
         self.deadline = None
-        self._rto = RTO_INITIAL
-        if self._srtt is not None:
-            self._rto = min(max(self._srtt + 4 * self._rttvar, RTO_MIN), RTO_MAX)
-
-    def _measure(self, rtt: float) -> None:
-        """RFC 6298 §2."""
-        if self._srtt is None:
-            self._srtt, self._rttvar = rtt, rtt / 2
-        else:
-            self._rttvar = 0.75 * self._rttvar + 0.25 * abs(self._srtt - rtt)
-            self._srtt = 0.875 * self._srtt + 0.125 * rtt
-
-    def _accept(self, segment: Segment, sequence: int) -> None:
-        """Take a segment's data, which may be early, late or too much."""
-        assert self._rcv is not None
-        edge = self._rcv + self._capacity - len(self._inbox)
-        if segment.flags & FIN and self._end_at is None:
-            self._end_at = sequence + len(segment.data)
-            self._finished_first = self._top > self._end_of_data
-        if sequence > self._rcv:
-            if sequence + len(segment.data) <= edge:
-                known = self._early.get(sequence, b"")
-                if len(known) < len(segment.data):
-                    self._early[sequence] = segment.data
-            return
-        self._take(segment.data[self._rcv - sequence : max(0, edge - sequence)])
-        while self._early:
-            first = min(self._early)
-            if first > self._rcv:
-                break
-            self._take(self._early.pop(first)[self._rcv - first :])
-        if self._rcv == self._end_at:
-            self._rcv += 1
-            self.at_end = True
-
-    def _take(self, data: bytes) -> None:
-        assert self._rcv is not None
-        self._inbox += data
-        self._rcv += len(data)
+        self._timeout.recover()
 
     def _transmit(self, now: float) -> None:
         """Send what the other end's window admits."""
         if not self.connected:
             if self._nxt == self._una:
-                flags = SYN if self._rcv is None else SYN | ACK
+                flags = SYN if self._incoming is None else SYN | ACK
                 self._emit(self._nxt, flags, mss=self._mss_here)
                 self._sent(self._nxt + 1, now)
             return
@@ -387,7 +298,7 @@ class Connection:
                 break
         waits = self._una < self._top or (self._peer_window == 0 and self._buffer)
         if waits and self.deadline is None:
-            self.deadline = now + self._rto
+            self.deadline = now + self._timeout.seconds
 
     def _sent(self, nxt: int, now: float) -> None:
         if nxt > self._top:
@@ -396,7 +307,7 @@ class Connection:
             self._top = nxt
         self._nxt = nxt
         if self.deadline is None:
-            self.deadline = now + self._rto
+            self.deadline = now + self._timeout.seconds
 
     def _emit_data(self, start: int, length: int) -> None:
         """Send *length* numbers from *start* on: bytes, and the FIN if it is among them."""
@@ -413,6 +324,8 @@ class Connection:
         self._owes_ack = False
 
     def _segment(self, sequence: int, flags: int, data: bytes = b"", mss: int = 0) -> Segment:
-        self._advertised = max(0, self._capacity - len(self._inbox))
-        acknowledgement = (self._rcv or 0) % MODULUS if flags & ACK else 0
+        acknowledgement = 0
+        if self._incoming is not None:
+            self._advertised = self._incoming.room
+            acknowledgement = self._incoming.next % MODULUS
         return Segment(sequence % MODULUS, acknowledgement, flags, self._advertised, data, mss)
