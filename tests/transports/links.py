@@ -86,6 +86,9 @@ class Wire(StringTransport):
         super().__init__(lenient=True)
         self.clock = clock
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is delayed here."""
+
     def unregisterProducer(self) -> None:
         """As TCP's: there need not be one."""
         if self.producer is not None:

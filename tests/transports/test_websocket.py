@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
 import struct
+import sys
+from datetime import UTC, datetime
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -21,7 +26,8 @@ from zope.interface.verify import verifyObject
 from tests.transports.links import LoopbackTestCase, User, Wire, reactor, site, until
 from tunnelmesh.errors import LinkError, SignalError, TrustError
 from tunnelmesh.interfaces import ILink
-from tunnelmesh.transports.tls import certificate_chain
+from tunnelmesh.transports.tls import certificate_chain, server_tls
+from tunnelmesh.transports.unsent import MAX_UNSENT
 from tunnelmesh.transports.websocket import link as limits
 from tunnelmesh.transports.websocket.client import MAX_ANSWER, ClientFactory, ClientLink, connect
 from tunnelmesh.wire.frame import MAX_BODY, RELAY, SIGNAL, encode
@@ -96,6 +102,14 @@ class LinkTests(LoopbackTestCase):
             self.assertEqual(user.changes, ["paused", "resumed"])
             self.assertLessEqual(abs(reader.received - 6 - sent), len(BULK))
             self.assertFalse(end.paused)
+
+    async def test_little_unsent(self) -> None:
+        """A link is full as soon as little waits in the kernel, at both ends; see unsent.py."""
+        for end in await self.open():
+            handle = end.transport.transport.getHandle()
+            self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, 25), MAX_UNSENT)
+
+    test_little_unsent.skip = None if sys.platform == "linux" else "only on Linux"
 
     async def test_never_reads(self) -> None:
         """An end that never reads is given up before its signals fill the memory."""
@@ -302,6 +316,22 @@ class ServerTests(SynchronousTestCase):
         self.clock.advance(10)
         self.clock.advance(0)
         self.assertFalse(self.wire.connected)
+
+    def test_silent_in_tls(self) -> None:
+        """Neither may a client that says nothing, or begins TLS and stops, stay."""
+        chain = certificate_chain(Ed25519PrivateKey.generate(), [], datetime.now(UTC))
+        secured = TLSMemoryBIOFactory(
+            server_tls(chain), False, site(self.user, self.clock), self.clock
+        )
+        for data in (b"", b"\x16\x03\x01\x01\x00"):
+            wire = Wire(self.clock)
+            wire.protocol = secured.buildProtocol(None)
+            wire.protocol.makeConnection(wire)
+            if data:
+                wire.protocol.dataReceived(data)
+            self.clock.advance(10)
+            self.clock.advance(0)
+            self.assertFalse(wire.connected)
 
     def test_extension_refused(self) -> None:
         """Compression is not agreed to: it would make bombs possible, and our data is random."""

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from tunnelmesh.errors import DecodeError, TunnelMeshError
 from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.transports.reasons import printable, reason_text
+from tunnelmesh.transports.unsent import keep_unsent_small
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.frame import FrameDecoder
 
@@ -148,6 +149,7 @@ class Link(WebSocketAdapterProtocol, WebSocketProtocol):
         self._opened = True
         peer = self.transport.getPeer()
         self.remote = str(Endpoint(peer.host, peer.port))
+        keep_unsent_small(self.transport)
         # A web server's HTTPChannel is still registered there.
         self.transport.unregisterProducer()
         self.transport.registerProducer(_Outlet(self), True)
