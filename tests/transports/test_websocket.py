@@ -60,6 +60,15 @@ class LinkTests(LoopbackTestCase):
             await until(lambda user=user: len(user.frames) == 4)
             self.assertEqual(user.frames, frames)
 
+    async def test_many_frames(self) -> None:
+        """More frames at once than a message holds are cut between frames."""
+        link, theirs = await self.open()
+        frames = [(RELAY, bytes([n]) * (MAX_BODY - n)) for n in range(9)]
+        for end, user in ((link, self.coordinator), (theirs, self.peer)):
+            self.assertTrue(end.send_bulk(b"".join(encode(*frame) for frame in frames)))
+            await until(lambda user=user: len(user.frames) == 9 or user.lost)
+            self.assertEqual(user.frames, frames)
+
     async def test_close(self) -> None:
         """Either end's reason reaches the other end's log, after what was sent before."""
         for closer in (0, 1):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketAdapterProtocol
@@ -21,7 +21,7 @@ from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.transports.reasons import printable, reason_text
 from tunnelmesh.transports.unsent import keep_unsent_small
 from tunnelmesh.wire.endpoint import Endpoint
-from tunnelmesh.wire.frame import FrameDecoder
+from tunnelmesh.wire.frame import HEADER, FrameDecoder
 
 PATH = "/v1/link"
 """Where the coordinator's web site has its :class:`LinkResource`."""
@@ -30,7 +30,7 @@ SUBPROTOCOL = "tunnelmesh.v1"
 """What both ends must name in the WebSocket handshake."""
 
 MAX_MESSAGE = 1 << 18
-"""Longest message taken or sent, in bytes: room for one of the longest frames and signals."""
+"""Longest message taken or sent, in bytes: room for the longest frame, and others with it."""
 
 MAX_STRANGERS_MESSAGE = 1 << 14
 """The same until ``link.key`` is known: what joining and signing in need, and little to hold for
@@ -99,13 +99,13 @@ class Link(WebSocketAdapterProtocol, WebSocketProtocol):
             if self._unread > MAX_UNREAD_SIGNALS:
                 self.fail("the other end does not read")
                 return
-        self.sendMessage(frames, True)
+        self._write(frames)
 
     def send_bulk(self, frames: bytes) -> bool:
-        """Send whole frames, at most :data:`MAX_MESSAGE` bytes, unless paused or closed."""
+        """Send whole frames, unless paused or closed."""
         if self.paused or self.state != self.STATE_OPEN:
             return False
-        self.sendMessage(frames, True)
+        self._write(frames)
         return True
 
     def close(self, reason: str) -> None:
@@ -234,6 +234,13 @@ class Link(WebSocketAdapterProtocol, WebSocketProtocol):
             self._opened = False
             self._tell(self.user.link_lost, self._end)
 
+    def _write(self, frames: bytes) -> None:
+        if len(frames) <= MAX_MESSAGE:
+            self.sendMessage(frames, True)
+            return
+        for message in _cut(frames):
+            self.sendMessage(message, True)
+
     def _onOpen(self) -> None:
         self.onOpen()
 
@@ -277,3 +284,15 @@ class _Outlet:
 
     def stopProducing(self) -> None:
         """The connection is gone; the link hears of that as its protocol."""
+
+
+def _cut(frames: bytes) -> Iterator[bytes]:
+    """Whole frames as messages of at most :data:`MAX_MESSAGE` bytes."""
+    start = at = 0
+    while at < len(frames):
+        end = at + HEADER + int.from_bytes(frames[at + 1 : at + HEADER], "big")
+        if end - start > MAX_MESSAGE:
+            yield frames[start:at]
+            start = at
+        at = end
+    yield frames[start:]
