@@ -105,5 +105,10 @@ class RosterTests(SynchronousTestCase):
     def test_many_changes(self) -> None:
         """Many changes come in pieces too."""
         self.fill(2 * ROSTER_CHUNK + 1)
-        frames = self.book.take_changes().messages(IPv4Address("10.0.0.1"))
+        changes = self.book.take_changes()
+        frames = changes.messages(IPv4Address("10.0.0.1"))
         self.assertEqual([len(m.peers) for m in read(frames)], [ROSTER_CHUNK, ROSTER_CHUNK, 1])
+        frames = changes.messages(address(2 * ROSTER_CHUNK + 1))
+        self.assertEqual([len(m.peers) for m in read(frames)], [ROSTER_CHUNK, ROSTER_CHUNK])
+        frames = changes.messages(address(ROSTER_CHUNK + 1))
+        self.assertEqual([len(m.peers) for m in read(frames)], [ROSTER_CHUNK, ROSTER_CHUNK - 1, 1])

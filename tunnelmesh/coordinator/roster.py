@@ -51,7 +51,7 @@ class RosterBook:
             piece = self._entries[number * ROSTER_CHUNK : (number + 1) * ROSTER_CHUNK]
             kept = self._encoded[number]
             if number == own:
-                kept = _encode([entry for entry in piece if entry.address != receiver])
+                kept = _encode(_without(receiver, piece))
             elif kept is None:
                 kept = self._encoded[number] = _encode(piece)
             yield kept
@@ -69,19 +69,27 @@ class Changes:
     """Entries that have changed, for everybody."""
 
     def __init__(self, entries: list[RosterEntry]) -> None:
-        self._entries = entries
-        self._addresses = {entry.address for entry in entries}
-        self._messages = _pieces(entries)
+        self._pieces = [
+            entries[at : at + ROSTER_CHUNK] for at in range(0, len(entries), ROSTER_CHUNK)
+        ]
+        self._messages = [_encode(piece) for piece in self._pieces]
+        self._places = {
+            entry.address: number for number, piece in enumerate(self._pieces) for entry in piece
+        }
 
     def messages(self, receiver: IPv4Address) -> list[bytes]:
         """What to send to a receiver, who is not told of itself."""
-        if receiver not in self._addresses:
+        place = self._places.get(receiver)
+        if place is None:
             return self._messages
-        return _pieces([entry for entry in self._entries if entry.address != receiver])
+        messages = self._messages.copy()
+        others = _without(receiver, self._pieces[place])
+        messages[place : place + 1] = [_encode(others)] if others else []
+        return messages
 
 
-def _pieces(entries: list[RosterEntry]) -> list[bytes]:
-    return [_encode(entries[at : at + ROSTER_CHUNK]) for at in range(0, len(entries), ROSTER_CHUNK)]
+def _without(receiver: IPv4Address, entries: list[RosterEntry]) -> list[RosterEntry]:
+    return [entry for entry in entries if entry.address != receiver]
 
 
 def _encode(entries: list[RosterEntry]) -> bytes:
