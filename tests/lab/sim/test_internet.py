@@ -218,6 +218,13 @@ class MisfortuneTests(SynchronousTestCase):
         self.assertEqual(self.count(), 0)
         self.laptop.listenUDP(6000, Hear())
 
+    def test_stop(self) -> None:
+        """A program that stops its reactor is gone."""
+        self.laptop.stop()
+        self.let_arrive()
+        self.internet.run(1)
+        self.assertEqual(self.count(), 0)
+
     def test_move(self) -> None:
         """A machine that moves keeps its sockets, and its watchers hear of it."""
         told: list[tuple[str, ...]] = []

@@ -195,6 +195,13 @@ class ConnectTests(Case):
         """A name without an address fails as a lookup does."""
         self.assertIs(self.attempt("nowhere.example"), DNSLookupError)
 
+    def test_names(self) -> None:
+        """A name is looked up among the internet's names."""
+        self.internet.names["server.example"] = (ADDRESS,)
+        self.assertIs(self.attempt("server.example"), ConnectionRefusedError)
+        self.assertEqual(self.successResultOf(self.laptop.resolve("server.example")), ADDRESS)
+        self.failureResultOf(self.laptop.resolve("nowhere.example"), DNSLookupError)
+
     def test_no_route(self) -> None:
         """Without an address of the family there is no way."""
         self.assertIs(self.attempt("2001:db8::1"), NoRouteError)

@@ -29,7 +29,7 @@ TCP_WINDOW = 256 * 1024
 class Host(Reactor, Node):
     """A machine: what its services are given as the reactor.
 
-    :ivar watchers: called after the machine's addresses have changed, as netlink would tell.
+    :ivar watchers: called after the machine's addresses have changed, or it has woken up.
     """
 
     def __init__(self, world: World, name: str, addresses: tuple[str, ...]) -> None:
@@ -113,6 +113,7 @@ class Host(Reactor, Node):
     def sleep(self, seconds: float) -> None:
         """Close the lid: no timer runs and no packet moves until it is opened."""
         self.wakes = self.seconds() + seconds
+        self.clock.at(self.wakes, self._notice)
 
     def move_to(self, network: Network, *addresses: str) -> None:
         """Plug into another network, with other addresses there.
@@ -123,6 +124,9 @@ class Host(Reactor, Node):
         self.unplug()
         self.addresses = addresses
         network.attach(self)
+        self._notice()
+
+    def _notice(self) -> None:
         for watcher in list(self.watchers):
             watcher()
 
@@ -143,6 +147,10 @@ class Host(Reactor, Node):
     def kill(self) -> None:
         """End its processes as ``kill -9`` does: TCP connections are reset, ports are free."""
         self._end(told=True)
+
+    def stop(self) -> None:
+        """What a program calls to end itself, as ``reactor.stop``."""
+        self.callLater(0, self.kill)
 
     def _end(self, told: bool) -> None:
         for call in self.getDelayedCalls():

@@ -16,6 +16,9 @@ from tunnelmesh.lab.sim.translation import Translation
 #: Seconds across a home's or an office's own network.
 LAN_LATENCY = 0.0005
 
+#: Where proxies let ``CONNECT`` go: HTTPS, and the coordinator's usual port for it.
+HTTPS_PORTS = frozenset({443, 8443})
+
 
 class Nat(Node, Network):
     """A gateway of some :class:`Behaviour`.
@@ -59,7 +62,7 @@ class Nat(Node, Network):
         address: str = "192.168.1.1",
         port: int = 3128,
         login: tuple[str, str] | None = None,
-        ports: frozenset[int] = frozenset({443}),
+        ports: frozenset[int] = HTTPS_PORTS,
     ) -> Proxy:
         """An HTTP proxy for the machines inside, which the gateway lets out itself.
 

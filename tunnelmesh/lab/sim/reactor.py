@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.base import DelayedCall
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IHostnameResolver,
     IProtocolFactory,
@@ -97,7 +99,14 @@ class Reactor(Sleeper):
         previous, self.nameResolver = self.nameResolver, resolver
         return previous
 
-    # As much of IReactorCore as library code calls.
+    # As much of IReactorCore as programs call.
+
+    def resolve(self, name: str, timeout: object = None) -> Deferred[str]:
+        """A name's first address."""
+        address = self.address_of(name)
+        if address is None:
+            return fail(DNSLookupError(f"no address for {name}"))
+        return succeed(address)
 
     def callWhenRunning(self, callable: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """Call soon: a simulated reactor always runs."""
