@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from struct import pack
 from typing import Any
 
@@ -29,7 +30,7 @@ from tunnelmesh.identity import fingerprint
 from tunnelmesh.interfaces import ILink
 from tunnelmesh.transports.ssh.client import CONNECT_SECONDS, connect
 from tunnelmesh.transports.ssh.server import make_ssh_factory
-from tunnelmesh.transports.ssh.transport import CLOSE_SECONDS
+from tunnelmesh.transports.ssh.transport import CLOSE_SECONDS, MAX_UNSENT
 from tunnelmesh.wire.frame import RELAY, encode
 
 
@@ -199,6 +200,10 @@ class LoopbackTests(TestCase):
         user = Echo(count=64)
         link: Any = await connect(reactor, endpoint, MEMBER_KEY, public(HOST_KEY), user)
         link.conn.transport.rekey_bytes = 1 << 20
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            handle = link.conn.transport.transport.getHandle()
+            unsent = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            self.assertEqual(unsent, MAX_UNSENT)
         user.fill()
         users[0].fill()
         await user.complete

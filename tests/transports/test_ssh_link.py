@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 from tests.transports.ssh_pair import HOST_KEY, MEMBER_KEY, RecordingUser, Tunnel, public
 from tunnelmesh.errors import SignalError
 from tunnelmesh.interfaces import ILink
-from tunnelmesh.transports.ssh.channel import MAX_UNSENT, WINDOW
+from tunnelmesh.transports.ssh.channel import MAX_SIGNALS, WINDOW
 from tunnelmesh.transports.ssh.transport import CLOSE_SECONDS, MAX_BACKLOG
 from tunnelmesh.wire.frame import MAX_BODY, RELAY, SIGNAL, encode
 
@@ -165,7 +165,7 @@ class BackPressureTests(SynchronousTestCase):
         """Likewise where TCP reads, but the window is never opened."""
         tunnel = Tunnel()
         tunnel.server_user.link._owed = -(1 << 40)  # an end that opens no window any more
-        count = (WINDOW + 2 * MAX_UNSENT) // 1000
+        count = (WINDOW + 2 * MAX_SIGNALS) // 1000
         for _ in range(count):
             tunnel.client_user.link.send(encode(SIGNAL, b"s" * 1000))
             tunnel.pump()

@@ -42,11 +42,11 @@ SMALLEST_PACKET = 32 * 1024
 SIGNAL_ROOM = 256 * 1024
 """Bytes of the other end's window that bulk leaves free: the last bulk may overrun by one frame."""
 
-HIGH_WATER = 256 * 1024
-"""Bytes waiting for TCP (beyond its own buffer of 64 KB) or for a key exchange that pause bulk:
-two of the largest frames."""
+HIGH_WATER = 64 * 1024
+"""Bytes waiting for TCP (beyond its own buffer of 64 KB) or for a key exchange that pause bulk. More
+is no faster, and signals wait behind it."""
 
-MAX_UNSENT = 256 * 1024
+MAX_SIGNALS = 256 * 1024
 """Bytes of signals held for an end that opens no window; it has stopped reading long ago."""
 
 
@@ -141,12 +141,12 @@ class FramesChannel(SSHChannel):
     def send(self, frames: bytes) -> None:
         """Send whole frames, now, even while paused.
 
-        The link is closed if more than :data:`MAX_UNSENT` bytes wait for the other end to read.
+        The link is closed if more than :data:`MAX_SIGNALS` bytes wait for the other end to read.
         """
         if self.conn.transport.ended:
             return
         self.write(frames)
-        if len(self.buf) > MAX_UNSENT:
+        if len(self.buf) > MAX_SIGNALS:
             self.conn.transport.end("the other end does not read")
         self.room_changed()
 

@@ -9,6 +9,7 @@ rekeying, messages that make conch's parsing raise, and connections that do not 
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.conch.ssh import transport as conch
@@ -35,6 +36,10 @@ LOGIN_SECONDS = 10.0
 LOGIN_BYTES = 32 * 1024
 """Bytes taken before the channel is open; ours needs 3 KB, OpenSSH with many keys under 16 KB."""
 
+MAX_UNSENT = 128 * 1024
+"""Bytes that the kernel holds before it has sent any. By itself it takes megabytes, and a signal
+behind them waits: half a second at 20 Mbit/s, a third of that so."""
+
 REKEY_SECONDS = 3600.0
 """A key exchange each hour, as RFC 4253 §9 advises."""
 
@@ -48,8 +53,8 @@ CLOSE_SECONDS = 5.0
 """How long a closing connection may take to flush before it is cut off."""
 
 MAX_BACKLOG = 1 << 20
-"""Bytes of messages waiting for TCP or for a key exchange. Bulk stops at a quarter of this, so
-what fills it are signals, or answers to requests, for an end that has stopped reading."""
+"""Bytes of messages waiting for TCP or for a key exchange. Bulk stops far below, so what fills it
+are signals, or answers to requests, for an end that has stopped reading."""
 
 PACKET_OVERHEAD = 64
 """Bytes that a message costs beside its payload: header, padding and MAC of up to 84, usually 56.
@@ -128,6 +133,7 @@ class FramesTransport(conch.SSHTransportBase):
         """TCP is open: sign-in must follow soon."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+            _bound_unsent(self.transport)
         self.transport.registerProducer(self, True)
         self._arm(LOGIN_SECONDS, self.end, f"not signed in within {LOGIN_SECONDS:.0f} s")
         super().connectionMade()
@@ -291,3 +297,11 @@ class FramesTransport(conch.SSHTransportBase):
             self._arm(self.rekey_seconds, self.sendKexInit)
         super()._newKeys()
         self._relieve()
+
+
+def _bound_unsent(tcp: ITCPTransport) -> None:
+    """Set :data:`MAX_UNSENT`, where the platform can and there is a socket to set it on."""
+    handle = getattr(tcp, "getHandle", lambda: None)()
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and isinstance(handle, socket.socket):
+        handle.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT)
