@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 UDP_PORTS = (3478, 3479)
 TCP_PORTS = (80, 443, 2222, 8080, 8443)
@@ -54,15 +55,9 @@ def mapping(addresses):
     return "address-and-port-dependent", seen
 
 
-def filtering(addresses):
-    """Classify the filtering."""
-    if ask(fresh(), addresses, (0, 0)) is None:
-        return "blocked"
-    if ask(fresh(), addresses, (0, 0), reply_from=(1, 1)):
-        return "endpoint-independent"
-    if ask(fresh(), addresses, (0, 0), reply_from=(0, 1)):
-        return "address-dependent"
-    return "address-and-port-dependent"
+def admits(addresses, stranger):
+    """Whether a socket that spoke to the first of the four hears another one."""
+    return ask(fresh(), addresses, (0, 0), reply_from=stranger) is not None
 
 
 def tcp(address):
@@ -83,14 +78,21 @@ def tcp(address):
 
 
 def main(addresses):
-    """Measure and print."""
+    """Measure and print. The mapping comes first and alone: ports may be counted."""
     way, ports = mapping(addresses)
-    result = {
-        "mapping": way,
-        "filtering": filtering(addresses),
-        "ports": ports,
-        "tcp": tcp(addresses[0]),
-    }
+    with ThreadPoolExecutor() as pool:
+        other_address = pool.submit(admits, addresses, (1, 1))
+        other_port = pool.submit(admits, addresses, (0, 1))
+        reached = pool.submit(tcp, addresses[0])
+    if way == "blocked":
+        filtering = "blocked"
+    elif other_address.result():
+        filtering = "endpoint-independent"
+    elif other_port.result():
+        filtering = "address-dependent"
+    else:
+        filtering = "address-and-port-dependent"
+    result = {"mapping": way, "filtering": filtering, "ports": ports, "tcp": reached.result()}
     print(json.dumps(result))
 
 

@@ -57,6 +57,7 @@ class ChangeTests(LaboratoryTestCase):
             self.home.change(kind)
             described = self.world.kinds[kind]
             self.assertEqual(self.kind(), f"{described.mapping} {described.filtering}")
+            self.assertNotEqual(self.flow(), before)
         self.home.change("linux")
         self.assertEqual(self.flow(), before)
 

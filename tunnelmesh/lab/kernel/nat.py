@@ -24,7 +24,7 @@ TABLE = "ip tunnelmesh_lab"
 PORTS = range(20000, 52000)
 """Where outer ports are taken from: clear of well-known and of the usual local ones."""
 
-PORTS_IN_USE = 4096
+PORTS_IN_USE = 2048
 """Outer ports a gateway hands out before it begins again: many more than one test's sockets, and
 few enough that the rules load in a few milliseconds."""
 
@@ -61,6 +61,7 @@ def rules(
     web_ports: Iterable[int] = WEB_PORTS,
     blocks: Iterable[Block] = (),
     random: Random | None = None,
+    zone: int = 0,
 ) -> str:
     """Write a gateway's complete ruleset, which replaces the one before it in one step.
 
@@ -69,8 +70,12 @@ def rules(
     :param web_ports: TCP ports that kind web-only passes.
     :param blocks: what is dropped besides.
     :param random: shuffles the outer ports; without it they are in order.
+    :param zone: flows of other conntrack zones are unknown to these rules: with a number not used
+        before, the gateway has forgotten everything.
     """
     chains = [
+        _chain("arriving", "filter hook prerouting priority -300", [f"ct zone set {zone}"]),
+        _chain("own", "filter hook output priority -300", [f"ct zone set {zone}"]),
         _chain("blocked", "filter hook postrouting priority -10", _blocked(blocks)),
         _chain("input", "filter hook input priority 0; policy drop", _input(outside)),
         _chain("forward", "filter hook forward priority 0; policy drop", _forward(kind, web_ports)),

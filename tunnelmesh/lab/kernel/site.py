@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import itertools
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from random import Random
@@ -12,7 +12,7 @@ from ...errors import LabError
 from .cable import Cable
 from .host import Host
 from .kinds import Kind, kind_named
-from .namespaces import call, ip, nft, shell
+from .namespaces import ip, nft, shell
 from .nat import WEB_PORTS, Block, block_rules, rules
 from .proxy import CONNECT_PORTS, Proxy
 from .segments import Internet, Lan
@@ -41,14 +41,8 @@ HAIRPIN = (
 """A hairpin made of the simplest thing: what hosts send to the gateway's outside address goes out
 to the provider, translated as ever, and comes back in, filtered as ever (RFC 4787 §6)."""
 
-FORGET = """
-import socket, struct
-netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-netlink.send(struct.pack("=IHHIIBBH", 20, 0x102, 5, 1, 0, 0, 0, 0))
-netlink.recv(4096)
-"""
-"""A program that makes the kernel forget all flows, without conntrack(8): ctnetlink's delete
-message naming no flow, to be acknowledged, over NETLINK_NETFILTER (12)."""
+ZONES = range(1, 65536)
+"""Conntrack zones, used one after the other."""
 
 ONE_CPU = """
 for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo {mask} 2>/dev/null >$f || :; done
@@ -98,6 +92,7 @@ class Site:
         self._web_ports = tuple(web_ports)
         self._connect_ports = tuple(connect_ports)
         self._random = Random(name)
+        self._zones = itertools.cycle(ZONES)
         self._blocks: list[Block] = []
         self._proxy: Proxy | None = None
         shell(ROUTER, self.namespace)
@@ -212,9 +207,9 @@ class Site:
             web_ports=self._web_ports,
             blocks=self._blocks,
             random=self._random,
+            zone=next(self._zones),
         )
         nft(text, self.namespace)
-        call([sys.executable, "-ISc", FORGET], namespace=self.namespace)
         if self._proxy:
             self._proxy.down()
             self._proxy = None
