@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.error import CannotListenError, InvalidAddressError, MessageLengthError
 from twisted.internet.interfaces import (
+    IHostnameResolver,
     IListeningPort,
     IReactorPluggableNameResolver,
     IReactorTCP,
@@ -31,6 +32,7 @@ class DatagramPortTests(SynchronousTestCase):
         """A host is a reactor for UDP, TCP, time and names; its ports are Twisted's."""
         for interface in (IReactorUDP, IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
             self.assertTrue(verifyObject(interface, self.host))
+        self.assertTrue(verifyObject(IHostnameResolver, self.host.nameResolver))
         port = self.host.listenUDP(0, Hear())
         self.assertTrue(verifyObject(IUDPTransport, port))
         self.assertTrue(verifyObject(IListeningPort, port))

@@ -29,6 +29,9 @@ from tunnelmesh.wire.token import Token
 #: The coordinator's two addresses: two, so that RFC 5780 can tell how a NAT filters.
 COORDINATOR = ("203.0.113.10", "203.0.113.11")
 
+#: Where the coordinator has HTTPS: where networks that are only for the web let it pass.
+HTTPS_PORT = 443
+
 #: Seconds that an invitation is good for.
 INVITATION_LIFETIME = 86_400
 
@@ -40,6 +43,7 @@ class SimulatedCoordinator:
     """A coordinator on a machine of its own.
 
     :param state_dir: where it keeps its state; a restart finds it there.
+    :param config: fields of :class:`CoordinatorConfig`.
 
     :ivar host: the machine.
     :ivar service: what runs on it.
@@ -49,6 +53,7 @@ class SimulatedCoordinator:
         self.internet = internet
         self.host = internet.host(*COORDINATOR, name="coordinator")
         self.service: coordinator_service.Coordinator | None = None
+        config = {"https_port": HTTPS_PORT} | config
         self._config = CoordinatorConfig(
             state_dir=state_dir,
             public_host=COORDINATOR[0],
