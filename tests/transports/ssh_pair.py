@@ -104,6 +104,7 @@ class Pipe:
 
     def abortConnection(self) -> None:
         self.buffer.clear()
+        self.producer = None
         self.disconnecting = True
 
     def getPeer(self) -> IAddress:
@@ -152,7 +153,9 @@ class Pair:
                 if data and not there.disconnecting and not there.disconnected:
                     there.protocol.dataReceived(data)
                 moved = moved or bool(data)
-                if here.disconnecting and not here.buffer and not here.disconnected:
+                # As in Twisted, who has a producer is not done.
+                done = here.disconnecting and not here.buffer and here.producer is None
+                if done and not here.disconnected:
                     for end in (here, there):
                         if not end.disconnected:
                             end.disconnected = True
@@ -161,10 +164,7 @@ class Pair:
 
 
 class Tunnel(Pair):
-    """A member and the coordinator, signed in unless something is changed on the way.
-
-    :param rekey_bytes: for the client; the server's own is left as it is unless given.
-    """
+    """A member and the coordinator, signed in unless something is changed on the way."""
 
     def __init__(
         self,

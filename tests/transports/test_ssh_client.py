@@ -213,6 +213,24 @@ class LoopbackTests(TestCase):
         self.assertEqual(await user.gone, "done")
         await users[0].gone
 
+    async def test_close_while_full(self) -> None:
+        """A link that closes with its buffers full delivers what it took, and then its reason."""
+        from twisted.internet import reactor
+
+        server_user = Echo(count=1000)
+        factory = make_ssh_factory(reactor, HOST_KEY, lambda key: True, lambda: server_user)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        user = Echo(count=1000)
+        link: Any = await connect(reactor, endpoint, MEMBER_KEY, public(HOST_KEY), user)
+        user.fill()
+        self.assertTrue(link.paused)
+        link.close("done")
+        self.assertEqual(await server_user.gone, "done")
+        await user.gone
+        self.assertEqual(len(server_user.frames), user.sent)
+
 
 class Echo(RecordingUser):
     """Sends numbered frames whenever there is room, and checks the other's."""
@@ -226,7 +244,7 @@ class Echo(RecordingUser):
 
     def fill(self) -> None:
         while self.sent < self.count:
-            if not self.link.send_bulk(encode(RELAY, bytes([self.sent]) * 100_000)):
+            if not self.link.send_bulk(encode(RELAY, bytes([self.sent % 256]) * 100_000)):
                 return
             self.sent += 1
 

@@ -43,8 +43,8 @@ SIGNAL_ROOM = 256 * 1024
 """Bytes of the other end's window that bulk leaves free: the last bulk may overrun by one frame."""
 
 HIGH_WATER = 64 * 1024
-"""Bytes waiting for TCP (beyond its own buffer of 64 KB) or for a key exchange that pause bulk. More
-is no faster, and signals wait behind it."""
+"""Bytes waiting for TCP (beyond Twisted's own buffer of 64 KB) or for a key exchange that pause
+bulk. More is no faster, and signals wait behind it."""
 
 MAX_SIGNALS = 256 * 1024
 """Bytes of signals held for an end that opens no window; it has stopped reading long ago."""

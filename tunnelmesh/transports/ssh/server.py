@@ -113,7 +113,7 @@ class MemberSignIn(SSHService):
 
     def _answer(self, message: int, payload: bytes) -> None:
         if message == signin.FAILURE:
-            self.transport.factory.counts["refused keys"] += 1
+            self.transport.factory.counts["refused"] += 1
         self.transport.sendPacket(message, payload)
         self._replay()
 
@@ -175,7 +175,7 @@ class SSHTunnelFactory(Factory[Any]):
         self.privateKeys = {b"ssh-ed25519": key}
         self.publicKeys = {b"ssh-ed25519": key.public()}
         self.counts: Counter[str] = Counter()
-        """What happened, for status: "opened", "refused keys", "turned away"."""
+        """What happened, for status: "opened", "refused", "turned away"."""
         self._strangers = Strangers()
 
     def buildProtocol(self, addr: IAddress | None) -> ServerTransport | None:

@@ -85,7 +85,7 @@ def _discard(event: LogEvent) -> None:
 
 
 quiet = Logger(observer=_discard)
-"""For conch's own lines: strangers could fill the log with them. We log what changes."""
+"""For conch's own lines, with which strangers could fill the log; users of links log changes."""
 
 
 @implementer(IPushProducer)
@@ -168,6 +168,8 @@ class FramesTransport(conch.SSHTransportBase):
 
     def _closing(self) -> None:
         self.ended = True
+        # A paused producer would keep Twisted from closing.
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
         self._arm(CLOSE_SECONDS, self.transport.abortConnection)
 
