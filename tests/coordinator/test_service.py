@@ -47,7 +47,7 @@ class SimulatedTests(SynchronousTestCase):
         self.start()
         self.addCleanup(self.stop)
 
-    def start(self) -> None:
+    def start(self, **settings: Any) -> None:
         """Start a coordinator."""
         system = System(
             addresses=lambda: [PUBLIC],
@@ -55,7 +55,7 @@ class SimulatedTests(SynchronousTestCase):
             entropy=self.internet.entropy,
             random=self.internet.random,
         )
-        config = CoordinatorConfig(state_dir=self.state, public_host=PUBLIC)
+        config = CoordinatorConfig(state_dir=self.state, public_host=PUBLIC, **settings)
         service = make_coordinator(config, self.server, system)
         assert isinstance(service, Coordinator)
         self.coordinator = service
@@ -81,7 +81,10 @@ class SimulatedTests(SynchronousTestCase):
         inviting: Coroutine[Any, Any, None] = store.invite(secret, uses, now + 600, now)
         self.successResultOf(Deferred.fromCoroutine(inviting))
         key = Identity.load(self.state / IDENTITY).public_key
-        return Token(PUBLIC, 8443, 2222, False, key, secret, now + 600)
+        where = Advertised.load(self.state)
+        return Token(
+            where.host, where.https_port, where.ssh_port, where.tls_by_name, key, secret, now + 600
+        )
 
     def pair(self) -> tuple[Machine, Machine]:
         """Two members behind NATs of their own, near and far, signed in over SSH and WebSocket."""
@@ -153,6 +156,17 @@ class SimulatedTests(SynchronousTestCase):
             origin = (IPv4Address("100.96.0.0") + source).packed
             self.assertEqual(receiver.relayed, [(origin, [b"a", b"b"])])
         self.assertEqual(self.coordinator.signalling.relay.counters.frames, 2)
+
+    def test_one_port(self) -> None:
+        """Enrolment, WebSocket and SSH are all served on one port if wanted."""
+        self.stop()
+        self.start(one_port=443)
+        near, far = self.pair()
+        assert near.link is not None
+        assert far.link is not None
+        self.assertEqual((near.link.kind, far.link.kind), ("ssh", "websocket"))
+        self.assertEqual(near.link.remote, far.link.remote)
+        self.assertTrue(near.link.remote.endswith(":443"))
 
     def test_restart(self) -> None:
         """After a restart the members are there, and sign in again without a token."""
@@ -248,7 +262,9 @@ class StartTests(TestCase):
         service = self.make(stun_alternate_address="127.0.0.2")
         service._system = replace(service._system, addresses=lambda: ["127.0.0.2", "127.0.0.1"])
         service.startService()
-        self.assertEqual(len(service.status({})["listen"]["stun"]), 2)  # type: ignore[call-overload]
+        for port in service.status({})["listen"]["stun"]:  # type: ignore[call-overload]
+            with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
+                self.assertRaises(OSError, other.bind, ("127.0.0.2", port))
 
 
 class PublicHostTests(SynchronousTestCase):

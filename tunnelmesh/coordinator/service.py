@@ -34,6 +34,7 @@ from tunnelmesh.coordinator.sqlite import SQLiteStore
 from tunnelmesh.coordinator.stun import StunServer
 from tunnelmesh.errors import ConfigError, TunnelMeshError
 from tunnelmesh.identity import Identity
+from tunnelmesh.transports.one_port import OnePortFactory
 from tunnelmesh.transports.ssh.server import make_ssh_factory
 from tunnelmesh.transports.tls import Chain, certificate_chain, read_chain, server_tls
 from tunnelmesh.transports.websocket.server import LinkResource
@@ -123,13 +124,17 @@ class Coordinator(MultiService):
             server_tls(self._chain(identity, host)), False, site, clock=reactor
         )
         https.noisy = False
-        listening = Listening(reactor)
-        self._closers.append(listening.close)
-        https_port = listening.tcp(config.https_port, https, "https-port")
         ssh = make_ssh_factory(
             reactor, identity.private_key, signalling.is_member, lambda: signalling
         )
-        ssh_port = listening.tcp(config.ssh_port, ssh, "ssh-port")
+        listening = Listening(reactor)
+        self._closers.append(listening.close)
+        if config.one_port is not None:
+            both = OnePortFactory(reactor, https, ssh)
+            https_port = ssh_port = listening.tcp(config.one_port, both, "one-port")
+        else:
+            https_port = listening.tcp(config.https_port, https, "https-port")
+            ssh_port = listening.tcp(config.ssh_port, ssh, "ssh-port")
         self._listen = {"host": host, "https": https_port, "ssh": ssh_port, "stun": stun_ports}
         self.advertised = Advertised(host, https_port, ssh_port, config.tls_certificate is not None)
         self.advertised.save(config.state_dir)
