@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from tests.coordinator.fakes import FakeLink, present
 from tunnelmesh.coordinator.presence import Line, Presence
-from tunnelmesh.coordinator.relay import GONE_BURST, QUEUE, RelayHub
+from tunnelmesh.coordinator.relay import GONE_BURST, HOLD_AT, QUEUE, RelayHub
 from tunnelmesh.interfaces import ILink
 from tunnelmesh.wire import frame
 from tunnelmesh.wire.signal import Gone, Hold, Release
@@ -114,6 +114,10 @@ class ForwardTests(HubTestCase):
         self.assertTrue(all(len(got) >= 4 for _, got in self.link.bulk))
 
 
+LARGE = b"x" * (HOLD_AT - 1)
+"""A datagram that, in its frame, makes a queue worth telling of."""
+
+
 class BackPressureTests(HubTestCase):
     """A receiver whose link is full."""
 
@@ -147,7 +151,7 @@ class BackPressureTests(HubTestCase):
     def test_only_its_senders_are_held(self) -> None:
         """Those who send to it are told once to hold, and once to go on; nobody else is."""
         self.fill()
-        self.send(b"1")
+        self.send(LARGE)
         self.send(b"2")
         self.assertEqual(self.sender_link.take(), [Hold(self.to)])
         self.assertEqual(self.other_link.take(), [])
@@ -156,6 +160,14 @@ class BackPressureTests(HubTestCase):
         self.assertEqual(self.other_link.take(), [])
         self.send(b"3")
         self.assertEqual(self.sender_link.take(), [])
+
+    def test_a_moment(self) -> None:
+        """A link that is full for a moment is nothing to tell anybody about."""
+        self.fill()
+        self.send(b"1")
+        self.drain()
+        self.assertEqual(self.sender_link.take(), [])
+        self.assertEqual(len(self.received()), 1)
 
     def test_others_flow(self) -> None:
         """Meanwhile the same sender reaches other receivers."""
@@ -180,7 +192,7 @@ class BackPressureTests(HubTestCase):
         """When the link fills up again half-way, the rest waits and senders go on holding."""
         self.fill()
         self.send(*[b"%d" % number for number in range(10)])
-        self.send(b"x" * 1000)
+        self.send(LARGE)
         self.sender_link.take()
         self.link.paused = False
         self.link.room = 50
@@ -194,8 +206,8 @@ class BackPressureTests(HubTestCase):
     def test_receiver_leaves(self) -> None:
         """What waited for one that left is counted as dropped, and nobody is left holding."""
         self.fill()
-        self.send(b"1", b"2")
-        self.sender_link.take()
+        self.send(b"1", LARGE)
+        self.assertEqual(self.sender_link.take(), [Hold(self.to)])
         del self.online[self.to]
         self.hub.left(self.receiver)
         self.assertEqual(self.sender_link.take(), [Release(self.to)])
@@ -204,7 +216,7 @@ class BackPressureTests(HubTestCase):
     def test_receiver_has_another_link(self) -> None:
         """What waited goes by the new link, at once."""
         self.fill()
-        self.send(b"1")
+        self.send(LARGE)
         new = FakeLink()
         self.receiver.lines.append(Line(new))
         self.hub.link_changed(self.receiver)
@@ -214,7 +226,7 @@ class BackPressureTests(HubTestCase):
     def test_sender_has_another_link(self) -> None:
         """A held sender that begins afresh is told again to hold."""
         self.fill()
-        self.send(b"1")
+        self.send(LARGE)
         new = FakeLink()
         self.sender.lines.append(Line(new))
         self.hub.link_changed(self.sender)
@@ -226,7 +238,7 @@ class BackPressureTests(HubTestCase):
     def test_held_sender_leaves(self) -> None:
         """A sender that left while holding is not looked for."""
         self.fill()
-        self.send(b"1")
+        self.send(LARGE)
         del self.online[self.sender.member.address]
         self.hub.left(self.sender)
         self.drain()

@@ -18,6 +18,7 @@ from tests.coordinator.fakes import FakeLink
 from tunnelmesh.coordinator.admission import LONGEST_SIGN_IN, MOST_STRANGERS, PATIENCE
 from tunnelmesh.coordinator.signalling import (
     MOST_CANDIDATES,
+    MOST_LINKS,
     MOST_PORTS,
     PING_INTERVAL,
     Signalling,
@@ -40,6 +41,7 @@ from tunnelmesh.wire.signal import (
     Ping,
     Pong,
     Refused,
+    Release,
     Roster,
     SignIn,
     Welcome,
@@ -392,11 +394,13 @@ class MemberTests(SignallingTestCase):
         self.receive(alice, (frame.RELAY, batch), (frame.RELAY, batch))
         self.assertEqual(len(bob.bulk), 2)
         bob.paused = True
-        self.receive(alice, (frame.RELAY, batch))
+        large = frame.encode_relay(ADDRESS[BOB].packed, [bytes(60_000)])[frame.HEADER :]
+        self.receive(alice, (frame.RELAY, large), (frame.RELAY, large))
         self.assertEqual(alice.take(), [Hold(ADDRESS[BOB])])
         bob.paused = False
         self.signalling.link_resumed(bob)
-        self.assertEqual(len(bob.bulk), 3)
+        self.assertEqual(len(bob.bulk), 4)
+        self.assertEqual(alice.take(), [Release(ADDRESS[BOB])])
 
     def test_long_description(self) -> None:
         """A peer cannot make others send to hundreds of addresses."""
@@ -408,6 +412,28 @@ class MemberTests(SignallingTestCase):
         assert isinstance(meet, Meet)
         self.assertEqual(len(meet.them.candidates), MOST_CANDIDATES)
         self.assertEqual(len(meet.them.ports), MOST_PORTS)
+
+    def test_strange_description(self) -> None:
+        """What a peer says of itself cannot write to the terminals of others."""
+        alice, bob = self.sign_in(ALICE), self.sign_in(BOB)
+        self.receive(alice, Describe((), mapping="\x1b[2J", flavour="a" * 999, link="ssh"))
+        self.receive(bob, Describe(()), Connect(ADDRESS[ALICE]))
+        (meet,) = bob.take(Meet)
+        assert isinstance(meet, Meet)
+        them = meet.them
+        self.assertEqual((them.mapping, them.flavour, them.link), ("unknown", "unknown", "ssh"))
+        self.assertEqual(self.signalling.status()[0]["flavour"], "unknown")
+
+    def test_many_links(self) -> None:
+        """A member that opens link after link loses the oldest ones, and stays online."""
+        bob = self.sign_in(BOB)
+        bob.take()
+        links = [self.sign_in(ALICE) for _ in range(MOST_LINKS + 2)]
+        self.assertEqual(
+            [link.closed for link in links], ["too many links"] * 2 + [None] * MOST_LINKS
+        )
+        self.clock.advance(0.01)
+        self.assertEqual(self.online(bob), [("alice", True)])
 
     def test_breaks_the_protocol(self) -> None:
         """A member that talks nonsense is cut off at once, and its later frames are not heard."""

@@ -18,8 +18,11 @@ from tunnelmesh.coordinator.presence import Presence
 from tunnelmesh.wire import frame, signal
 
 QUEUE = 256 * 1024
-"""Bytes kept for a receiver whose link is full: what its senders have under way when told to hold,
-at 100 Mbit/s and a round trip of 20 ms. More would only be delay."""
+"""Bytes kept for a receiver whose link is full. More would only be delay."""
+
+HOLD_AT = 64 * 1024
+"""Bytes waiting from which senders are told to hold. A busy link is full for moments all the time;
+the rest of the queue takes what is under way when they hear of it: 15 ms at 100 Mbit/s."""
 
 GONE_BURST = 2
 GONE_INTERVAL = 1.0
@@ -97,7 +100,7 @@ class RelayHub:
         else:
             queue.runs.append((frames, data))
             queue.size += len(data)
-        if sender.member.address not in queue.held:
+        if queue.size > HOLD_AT and sender.member.address not in queue.held:
             queue.held.add(sender.member.address)
             sender.send(signal.Hold(address))
 

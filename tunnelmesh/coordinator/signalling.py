@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -38,6 +39,13 @@ MOST_CANDIDATES = 32
 MOST_PORTS = 64
 """Of what a peer describes, this much is passed on: no machine has more ways in, and others will
 send a packet to each."""
+
+MOST_LINKS = 4
+"""Of one member; one more closes the oldest. A peer has two while it changes from one to the other,
+and perhaps one that is not yet known to be dead."""
+
+_WORD = re.compile(r"[a-z-]{1,32}")
+"""What names a behaviour, a flavour or a kind of link: it is shown to people on other machines."""
 
 _log = Logger()
 
@@ -201,6 +209,10 @@ class Signalling:
             presence = self._online[member.address] = Presence(member)
             self._roster.put(member, online=True)
             self._announce()
+        if len(presence.lines) >= MOST_LINKS:
+            oldest = presence.lines[0].link
+            self.link_lost(oldest, "too many links")
+            oldest.close("too many links")
         presence.lines.append(line)
         line.samples.append(rtt)
         attendance = self._links[link] = _Attendance(
@@ -295,4 +307,12 @@ def _trimmed(description: signal.Describe) -> signal.Describe:
         description,
         candidates=description.candidates[:MOST_CANDIDATES],
         ports=description.ports[:MOST_PORTS],
+        mapping=_word(description.mapping),
+        filtering=_word(description.filtering),
+        flavour=_word(description.flavour),
+        link=_word(description.link),
     )
+
+
+def _word(text: str) -> str:
+    return text if _WORD.fullmatch(text) else "unknown"
