@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tunnelmesh.lab.sim.outgoing import SEND_BUFFER
 from tunnelmesh.lab.sim.segment import ACK, FIN, RST, SYN, Segment, reset_for
-from tunnelmesh.lab.sim.tcp import DATA_RETRIES, SEND_BUFFER, SYN_RETRIES, Connection
+from tunnelmesh.lab.sim.tcp import DATA_RETRIES, SYN_RETRIES, Connection
 
 WINDOW = 20_000
 

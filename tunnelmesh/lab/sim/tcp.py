@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
+from tunnelmesh.lab.sim.outgoing import Outgoing
 from tunnelmesh.lab.sim.reassembly import Reassembly
 from tunnelmesh.lab.sim.retransmission import Timeout
 from tunnelmesh.lab.sim.segment import ACK, FIN, MODULUS, PSH, RST, SYN, Segment, reset_for, unwrap
@@ -22,9 +23,6 @@ DUPLICATE_ACKS = 3
 
 #: Seconds in TIME-WAIT, to answer a last FIN that comes again.
 TIME_WAIT = 60.0
-
-#: Bytes that wait to be sent or acknowledged, at most.
-SEND_BUFFER = 256 * 1024
 
 
 class Connection:
@@ -47,12 +45,10 @@ class Connection:
         self.deadline: float | None = None
         self._mss_here = self._mss = mss
         self._capacity = self._advertised = window
-        # Sending: _base is the number of the first byte in _buffer; _una of the first one not
-        # acknowledged; _nxt of the next to send; _top the end of all that was ever sent.
+        # Sending: _una is the first number that is not acknowledged, _nxt the next to send, _top
+        # the end of all that was ever sent.
         self._una = self._nxt = self._top = random.getrandbits(32)
-        self._base = self._una + 1
-        self._buffer = bytearray()
-        self._finishing = False
+        self._outgoing = Outgoing(self._una + 1)
         # Who sends its FIN first waits at the end, in case its last acknowledgement is lost.
         self._finished_first = False
         self._peer_window = 0
@@ -84,16 +80,12 @@ class Connection:
 
         :returns: how many were taken; none where the buffer is full.
         """
-        taken = data[: self.room]
-        self._buffer += taken
-        return len(taken)
+        return self._outgoing.add(data) if self.room else 0
 
     @property
     def room(self) -> int:
         """Bytes that :meth:`send` takes now."""
-        if not self.connected or self.closed or self._finishing:
-            return 0
-        return max(0, SEND_BUFFER - len(self._buffer))
+        return self._outgoing.room if self.connected and not self.closed else 0
 
     @property
     def at_end(self) -> bool:
@@ -117,7 +109,7 @@ class Connection:
 
     def finish(self) -> None:
         """Send no more after what was taken: FIN."""
-        self._finishing = True
+        self._outgoing.finished = True
 
     def abort(self) -> None:
         """End at once: RST, and all buffers are dropped."""
@@ -139,7 +131,8 @@ class Connection:
         if segment.flags & RST:
             if incoming.covers(sequence):
                 # A reset of the last FIN only means that the other end forgot us already.
-                done = self.at_end and self._finishing and self._una >= self._end_of_data
+                sent = self._outgoing.finished and self._una >= self._outgoing.end
+                done = sent and self.at_end
                 self._close(None if done else "reset")
             return
         if segment.flags & SYN:
@@ -152,9 +145,9 @@ class Connection:
         if segment.data or segment.flags & FIN:
             self._owes_ack = True
             if segment.flags & FIN and not incoming.end_known:
-                self._finished_first = self._top > self._end_of_data
+                self._finished_first = self._top > self._outgoing.end
             incoming.accept(sequence, segment.data, bool(segment.flags & FIN))
-        if self._finishing and self._una > self._end_of_data and self.at_end and not self.closed:
+        if self.at_end and self._una > self._outgoing.end:
             if self._finished_first:
                 self.deadline = now + TIME_WAIT
             else:
@@ -164,7 +157,7 @@ class Connection:
         """The :attr:`deadline` has come: send again what was not acknowledged, or give up."""
         if self.deadline is None or now < self.deadline:
             return
-        if self.at_end and self._una > self._end_of_data:
+        if self.at_end and self._una > self._outgoing.end:
             self._close()
             return
         self._retries += 1
@@ -188,16 +181,11 @@ class Connection:
 
     # Inside.
 
-    @property
-    def _end_of_data(self) -> int:
-        """The number that the FIN has."""
-        return self._base + len(self._buffer)
-
     def _close(self, failure: str | None = None) -> None:
         self.failure = failure
         self.closed = True
         self.deadline = None
-        self._buffer.clear()
+        self._outgoing.clear()
 
     def _learn_start(self, syn: Segment) -> None:
         start = (syn.sequence + 1) % MODULUS
@@ -250,10 +238,7 @@ class Connection:
         self._una = ack
         self._nxt = max(self._nxt, ack)
         self.connected = True
-        gone = min(ack - self._base, len(self._buffer))
-        if gone > 0:
-            del self._buffer[:gone]
-            self._base += gone
+        self._outgoing.acknowledge(ack)
         if self._timed is not None and ack >= self._timed[0]:
             self._timeout.measure(now - self._timed[1])
             self._timed = None
@@ -286,17 +271,18 @@ class Connection:
         # While a timeout lasts, one segment at a time; that also probes a window of zero.
         allowance = max(1, min(self._mss, self._peer_window)) if self._cautious else None
         edge = self._una + (self._peer_window if allowance is None else allowance)
-        end = self._end_of_data
+        end = self._outgoing.end
         while True:
             length = min(self._mss, end - self._nxt, edge - self._nxt)
-            finishes = self._finishing and self._nxt + max(length, 0) == end and self._nxt <= end
+            last = self._nxt <= end == self._nxt + max(length, 0)
+            finishes = self._outgoing.finished and last
             if length <= 0 and not finishes:
                 break
             self._emit_data(self._nxt, length + finishes)
             self._sent(self._nxt + length + finishes, now)
             if finishes or self._cautious:
                 break
-        waits = self._una < self._top or (self._peer_window == 0 and self._buffer)
+        waits = self._una < self._top or (self._peer_window == 0 and self._una < end)
         if waits and self.deadline is None:
             self.deadline = now + self._timeout.seconds
 
@@ -311,12 +297,9 @@ class Connection:
 
     def _emit_data(self, start: int, length: int) -> None:
         """Send *length* numbers from *start* on: bytes, and the FIN if it is among them."""
-        offset = start - self._base
-        data = bytes(self._buffer[offset : offset + length])
-        last = offset + length >= len(self._buffer)
-        flags = ACK | (PSH if last and data else 0)
-        if self._finishing and offset + length > len(self._buffer):
-            flags |= FIN
+        data, finishes = self._outgoing.cut(start, length)
+        last = start + length >= self._outgoing.end
+        flags = ACK | (PSH if last and data else 0) | (FIN if finishes else 0)
         self._emit(start, flags, data)
 
     def _emit(self, sequence: int, flags: int, data: bytes = b"", mss: int = 0) -> None:
