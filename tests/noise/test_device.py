@@ -17,6 +17,7 @@ from tunnelmesh.noise.cookie import MacStamp
 from tunnelmesh.noise.counters import Counters
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.load import LOAD_HANDSHAKES, PLACE_BURST
+from tunnelmesh.noise.local import IndexTable
 from tunnelmesh.noise.outputs import Deliver, Output, Reply, Transmit
 from tunnelmesh.noise.primitives import StaticKey
 from tunnelmesh.wire.wireguard import INITIATION_SIZE, Initiation
@@ -161,6 +162,14 @@ class DeviceTests(SynchronousTestCase):
         self.pair.run(400)
         for side in (self.a, self.b):
             self.assertEqual(len(side.device._local.indices), 0)
+
+    def test_index_taken(self) -> None:
+        """An index that is in use is not given out again."""
+        drawn = iter([b"same", b"same", b"same", b"next"])
+        indices = IndexTable(lambda _: next(drawn))
+        self.assertEqual(indices.allocate(self.a.tunnel), b"same")
+        self.assertEqual(indices.allocate(self.b.tunnel), b"next")
+        self.assertEqual(indices.lookup(b"same"), (self.a.tunnel, None))
 
     @settings(max_examples=200, derandomize=True, deadline=None)
     @given(

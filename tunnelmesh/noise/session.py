@@ -5,7 +5,7 @@ Source: the WireGuard paper, §5.4.6 and §6.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -122,16 +122,16 @@ class Session:
                 self._counters.replayed_packets += 1
                 continue
             authentic = True
-            if packet:
-                version = packet[0] >> 4
-                if version in (4, 6):
-                    size = _ip_size(packet, version)
-                    if size is None:
-                        self._counters.malformed_packets += 1
-                        continue
-                    if size != len(packet):
-                        packet = packet[:size]
-                packets.append(packet)
+            if not packet:
+                continue
+            size = len(packet)
+            if size < 20 or packet[0] != 0x45 or packet[2] << 8 | packet[3] != size:
+                unpadded = _unpadded(packet)  # not called for a full IPv4 packet: most are one
+                if unpadded is None:
+                    self._counters.malformed_packets += 1
+                    continue
+                packet = unpadded
+            packets.append(packet)
         return packets if authentic else None
 
     def can_seal(self, count: int, now: float) -> bool:
@@ -149,15 +149,13 @@ class Session:
         )
 
 
-def _ip_size(packet: Sequence[int], version: int) -> int | None:
-    """The length that an IP header announces, or None if the packet is shorter than it or that."""
-    size = len(packet)
-    if version == 4:
-        if size < 20:
-            return None
-        total = packet[2] << 8 | packet[3]
-        return total if 20 <= total <= size else None
-    if size < 40:
+def _unpadded(packet: bytes) -> bytes | None:
+    """Cut an IP packet's padding off; None if it is shorter than its header, or says so."""
+    version = packet[0] >> 4
+    if version not in (4, 6):
+        return packet
+    header = 20 if version == 4 else 40
+    if len(packet) < header:
         return None
-    total = 40 + (packet[4] << 8 | packet[5])
-    return total if total <= size else None
+    total = packet[2] << 8 | packet[3] if version == 4 else 40 + (packet[4] << 8 | packet[5])
+    return packet[:total] if header <= total <= len(packet) else None
