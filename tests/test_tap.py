@@ -74,6 +74,18 @@ class OptionsTests(SynchronousTestCase):
         ]:
             self.assertIn(words, self.refused(*arguments))
 
+    def test_no_pid_file_in_the_foreground(self) -> None:
+        """Two services can run in one directory, as long as nobody asks for a pid file."""
+        for nodaemon, told, left in (
+            (1, "twistd.pid", ""),
+            (1, "mine.pid", "mine.pid"),
+            (0, "twistd.pid", "twistd.pid"),
+        ):
+            options = Options()
+            options.parent = {"nodaemon": nodaemon, "pidfile": told}
+            options.parseOptions(["--role=coordinator"])
+            self.assertEqual(options.parent["pidfile"], left)
+
     def test_help(self) -> None:
         """The help has one line for every option and fits a terminal."""
         text = Options().getUsage()

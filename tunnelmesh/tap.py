@@ -73,6 +73,17 @@ class Options(usage.Options):
                 self.config = load(CoordinatorConfig, given, self["config"])
             case _:
                 raise usage.UsageError("--role must be coordinator or peer")
+        self._leave_out_pid_file()
+
+    def _leave_out_pid_file(self) -> None:
+        """In the foreground, write no ``twistd.pid`` unless told to.
+
+        It would go to the current directory, and keep a second service from starting there. That
+        one state directory has one service is seen to by its control socket.
+        """
+        twistd = getattr(self, "parent", None)
+        if twistd is not None and twistd["nodaemon"] and twistd["pidfile"] == "twistd.pid":
+            twistd["pidfile"] = ""
 
     def getUsage(self, width: int | None = None) -> str:
         """The help: one line an option, by role."""
