@@ -47,6 +47,13 @@ DATA, EXTENDED_DATA, EOF, CLOSE = 94, 95, 96, 97
 CHANNEL_REQUEST, CHANNEL_FAILURE = 98, 100
 
 
+def in_clear(number: int, payload: bytes) -> bytes:
+    """An SSH packet (RFC 4253 §6) without encryption."""
+    padding = 16 - (6 + len(payload)) % 8
+    length = 2 + len(payload) + padding
+    return pack(">LBB", length, padding, number) + payload + b"\0" * padding
+
+
 class ServerTests(SynchronousTestCase):
     """What they share: a server with one member."""
 
@@ -144,17 +151,18 @@ class RawTests(ServerTests):
     @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60)), max_size=6))
     def test_messages_in_clear(self, messages: list[tuple[int, bytes]]) -> None:
         """Well-formed packets before the key exchange open nothing, raise and log nothing."""
-        packets = [b"SSH-2.0-x\r\n"]
-        for number, payload in messages:
-            padding = 8 - (6 + len(payload)) % 8 + 8
-            length = 2 + len(payload) + padding
-            packets.append(pack(">LBB", length, padding, number) + payload + b"\0" * padding)
-        server = self.raw(*packets)
+        server = self.raw(b"SSH-2.0-x\r\n", *(in_clear(*message) for message in messages))
         self.assertIsNone(server.service)
         self.assertIsNone(server.key)
         server.connectionLost()
         for call in self.clock.getDelayedCalls():
             call.cancel()
+
+    def test_service_in_clear(self) -> None:
+        """Sign-in is not served before the key exchange."""
+        server = self.raw(b"SSH-2.0-x\r\n", in_clear(SERVICE_REQUEST, NS(b"ssh-userauth")))
+        self.assertIn("SSH message 5 before the key exchange", server.reason)
+        self.assertIsNone(server.service)
 
 
 class SignInTests(ServerTests):
@@ -255,8 +263,12 @@ class SignInTests(ServerTests):
         pair = self.connected()
         for _ in range(ssh_server.MAX_ATTEMPTS):
             self.assertEqual(self.request(pair, b"none", b""), signin.FAILURE)
-        self.request(pair, b"none", b"")
+        for _ in range(3):  # what follows in the same segment is not looked at
+            request = NS(b"user") + NS(signin.CONNECTION) + NS(b"none")
+            pair.client.sendPacket(signin.REQUEST, request)
+        pair.pump()
         self.assert_ended(pair, "too many attempts")
+        self.assertEqual(pair.server.service._attempts, ssh_server.MAX_ATTEMPTS + 1)
 
     def test_connection_service_unasked(self) -> None:
         """ssh-connection cannot be asked for without signing in."""
@@ -321,6 +333,7 @@ class SignInTests(ServerTests):
         tunnel.pump()
         answer.callback(True)
         self.assertEqual(tunnel.server_user.events, [])
+        self.assertIsNone(tunnel.server.key)
         self.failureResultOf(tunnel.opening)
 
     def test_flood_before_known(self) -> None:
