@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Deliver, Established, GaveUp, Output, Reply, Transmit
 from tunnelmesh.noise.tunnel import Tunnel
@@ -145,3 +147,25 @@ class Pair:
                 side.do(side.tunnel.expire(self.now))
             self.settle()
         self.now = end
+
+
+class TunnelTestCase(SynchronousTestCase):
+    """Two machines that know each other."""
+
+    def setUp(self) -> None:
+        self.pair = Pair()
+        self.a, self.b = self.pair.a, self.pair.b
+
+    def assert_talking(self) -> None:
+        """Packets pass both ways, at once."""
+        for side in (self.a, self.b):
+            side.send(b"ping")
+            self.pair.settle()
+            self.assertEqual(side.other.received[-1:], [ip(b"ping")])
+            side.other.received.clear()
+
+    def established(self) -> None:
+        """Shake hands, a being the initiator."""
+        self.a.send(b"first")
+        self.pair.settle()
+        self.b.received.clear()
