@@ -16,11 +16,12 @@ from zope.interface.verify import verifyObject
 
 from tests.coordinator.fakes import FakeLink
 from tunnelmesh.coordinator.admission import LONGEST_SIGN_IN, MOST_STRANGERS, PATIENCE
+from tunnelmesh.coordinator.heartbeat import INTERVAL
+from tunnelmesh.coordinator.heartbeat import PATIENCE as PING_PATIENCE
 from tunnelmesh.coordinator.signalling import (
     MOST_CANDIDATES,
     MOST_LINKS,
     MOST_PORTS,
-    PING_INTERVAL,
     Signalling,
 )
 from tunnelmesh.coordinator.store import Member
@@ -152,6 +153,8 @@ class SignInTests(SignallingTestCase):
         self.signalling.link_opened(link)
         self.receive(link, SignIn(ALICE.public_key, b""))
         self.assertEqual(len(link.take(Welcome)), 1)
+        samples = self.signalling._online[ADDRESS[ALICE]].lines[0].samples
+        self.assertEqual(len(samples), 0, "an unasked sign-in was taken for a round trip")
         link = FakeLink("ssh", key=ALICE.public_key)
         self.signalling.link_opened(link)
         self.receive(link, SignIn(BOB.public_key, b""))
@@ -362,7 +365,7 @@ class MemberTests(SignallingTestCase):
                 self.receive(alice, Pong(ping.token))  # type: ignore[union-attr]
             self.clock.advance(0.5)
         self.assertIsNone(alice.closed)
-        self.assertLess(abs(pings - 300 / PING_INTERVAL), 5)
+        self.assertLess(abs(pings - 300 / INTERVAL), 5)
 
     def test_dead_link(self) -> None:
         """A link that is silent after a ping is given up, and the member is offline."""
@@ -375,6 +378,18 @@ class MemberTests(SignallingTestCase):
         self.assertIsNone(bob.closed)
         status = {peer["name"]: peer["online"] for peer in self.signalling.status()}
         self.assertEqual(status, {"alice": False, "bob": True})
+
+    def test_slow_answer(self) -> None:
+        """A peer that takes long to answer, or sends other things first, is not given up."""
+        alice = self.sign_in(ALICE)
+        (ping,) = alice.take(Ping)
+        self.clock.pump([0.1] * int(10 * PING_PATIENCE - 10))
+        self.receive(alice, Describe(()))
+        self.clock.pump([0.1] * int(10 * PING_PATIENCE - 10))
+        self.assertIsNone(alice.closed)
+        self.receive(alice, Pong(ping.token))  # type: ignore[union-attr]
+        self.clock.pump([0.1] * int(10 * INTERVAL))
+        self.assertEqual(len(alice.take(Ping)), 1)
 
     def test_ping_is_answered(self) -> None:
         """A peer's ping has its pong, unless the peer does not read them."""

@@ -41,7 +41,8 @@ class Admission:
     :param key: the coordinator's public key.
     :param members: who may sign in, by public key.
     :param entropy: makes nonces.
-    :param admitted: is called with the link, who it is, and seconds since the challenge was sent.
+    :param admitted: is called with the link, who it is, and the round trip in seconds if the
+        challenge has shown it: over SSH nobody waits for that.
     :ivar refused: how many were turned away, or went away.
     """
 
@@ -51,7 +52,7 @@ class Admission:
         key: bytes,
         members: Mapping[bytes, Member],
         entropy: Callable[[int], bytes],
-        admitted: Callable[[ILink, Member, float], None],
+        admitted: Callable[[ILink, Member, float | None], None],
     ) -> None:
         self.refused = 0
         self._reactor = reactor
@@ -121,8 +122,8 @@ class Admission:
             )
         else:
             self._forget(link)
+            rtt = self._reactor.seconds() - stranger.since if link.key is None else None
             link.key = message.key
-            rtt = self._reactor.seconds() - stranger.since
             self._admitted(link, self._members[message.key], rtt)
 
     def _refuse(self, link: ILink, code: str, message: str) -> None:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tunnelmesh.coordinator.admission import Admission
+from tunnelmesh.coordinator.heartbeat import Heartbeat
 from tunnelmesh.coordinator.presence import Line, Presence
 from tunnelmesh.coordinator.relay import RelayHub
 from tunnelmesh.coordinator.rendezvous import Rendezvous
@@ -22,14 +23,6 @@ from tunnelmesh.coordinator.store import Member
 from tunnelmesh.errors import DecodeError, SignalError
 from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.wire import frame, signal
-
-FIRST_PING = 0.5
-"""Seconds to the second ping; each next one takes four times as long, up to :data:`PING_INTERVAL`.
-The first are quick because a peer that has just started is still busy."""
-
-PING_INTERVAL = 15.0
-"""Seconds between pings: a link that was silent for as long after one is dead. It is below the
-minute after which some proxies give up a silent connection."""
 
 SPREAD = 0.0002
 """Seconds between two announcements of changes, for each peer they go to: at most a fifth of the
@@ -55,18 +48,12 @@ class _Attendance:
     """A member's link.
 
     :ivar roster: what has yet to be sent of the whole roster.
-    :ivar interval: seconds to the next ping; *token* and *sent* are the last one's.
-    :ivar silent: True if nothing has come since.
     """
 
     presence: Presence
     line: Line
     roster: Iterator[bytes]
-    timer: IDelayedCall | None = None
-    interval: float = FIRST_PING
-    token: int | None = None
-    sent: float = 0.0
-    silent: bool = False
+    heartbeat: Heartbeat
 
 
 @implementer(ILinkUser)
@@ -124,9 +111,7 @@ class Signalling:
         """Close every link."""
         self.admission.close()
         for link in list(self._links):
-            link.close("the coordinator stops")
-        for link in list(self._links):
-            self.link_lost(link, "the coordinator stops")
+            self._end(link, "the coordinator stops")
         if self._announcing is not None:
             self._announcing.cancel()
             self._announcing = None
@@ -165,7 +150,7 @@ class Signalling:
                 self.unknown += 1
         attendance = self._links.get(link)
         if attendance is not None:
-            attendance.silent = False
+            attendance.heartbeat.heard()
             if relayed:
                 self.relay.forward(attendance.presence, relayed, self._reactor.seconds())
 
@@ -185,8 +170,7 @@ class Signalling:
         attendance = self._links.pop(link, None)
         if attendance is None:
             return
-        if attendance.timer is not None:
-            attendance.timer.cancel()
+        attendance.heartbeat.stop()
         presence = attendance.presence
         presence.lines.remove(attendance.line)
         if presence.lines:
@@ -202,7 +186,7 @@ class Signalling:
 
     # Members
 
-    def _admitted(self, link: ILink, member: Member, rtt: float) -> None:
+    def _admitted(self, link: ILink, member: Member, rtt: float | None) -> None:
         line = Line(link)
         presence = self._online.get(member.address)
         if presence is None:
@@ -211,12 +195,15 @@ class Signalling:
             self._announce()
         if len(presence.lines) >= MOST_LINKS:
             oldest = presence.lines[0].link
-            self.link_lost(oldest, "too many links")
-            oldest.close("too many links")
+            self._end(oldest, "too many links")
         presence.lines.append(line)
-        line.samples.append(rtt)
+        if rtt is not None:
+            line.samples.append(rtt)
+        heartbeat = Heartbeat(
+            self._reactor, link, self._random, lambda: self._end(link, "no answer to a ping")
+        )
         attendance = self._links[link] = _Attendance(
-            presence, line, self._roster.whole(member.address)
+            presence, line, self._roster.whole(member.address), heartbeat
         )
         _log.info(
             "{name} is online: {kind} from {remote}",
@@ -229,7 +216,7 @@ class Signalling:
         )
         self._send_roster(attendance)
         self.relay.link_changed(presence)
-        self._ping(attendance)
+        heartbeat.start()
 
     def _signal_received(self, attendance: _Attendance, body: bytes) -> None:
         now = self._reactor.seconds()
@@ -249,30 +236,19 @@ class Signalling:
                     if not attendance.line.link.paused:
                         attendance.line.link.send(signal.encode(signal.Pong(token)))
                 case signal.Pong(token):
-                    if token == attendance.token:
-                        attendance.token = None
-                        attendance.line.samples.append(now - attendance.sent)
+                    rtt = attendance.heartbeat.answered(token)
+                    if rtt is not None:
+                        attendance.line.samples.append(rtt)
                 case _:
                     raise SignalError(f"a peer does not send {type(message).__name__}")
         except (DecodeError, SignalError) as error:
             self.malformed += 1
-            link = attendance.line.link
-            self.link_lost(link, str(error))
-            link.close(str(error))
+            self._end(attendance.line.link, str(error))
 
-    def _ping(self, attendance: _Attendance) -> None:
-        attendance.timer = None
-        link = attendance.line.link
-        if attendance.silent:
-            self.link_lost(link, "no answer to a ping")
-            link.close("no answer to a ping")
-            return
-        attendance.token = self._random.getrandbits(32)
-        attendance.sent = self._reactor.seconds()
-        attendance.silent = True
-        link.send(signal.encode(signal.Ping(attendance.token)))
-        attendance.timer = self._reactor.callLater(attendance.interval, self._ping, attendance)
-        attendance.interval = min(attendance.interval * 4, PING_INTERVAL)
+    def _end(self, link: ILink, reason: str) -> None:
+        """Close a member's link, and hear nothing more from it."""
+        self.link_lost(link, reason)
+        link.close(reason)
 
     # The roster
 
