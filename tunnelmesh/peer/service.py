@@ -283,9 +283,9 @@ class Peer(MultiService):
 
         config = self.config
         token = None if config.join is None else Token.decode(config.join)
-        identity = Identity.load_or_create(config.state_dir)
         membership = memberships.load(config.state_dir)
         self._check(token, membership)
+        identity = Identity.load_or_create(config.state_dir)
         self._control = ControlServer(
             self._reactor, config.state_dir / "control.sock", control.routes(self, self._reactor)
         )
