@@ -356,7 +356,7 @@ class EndTests(Case):
         """After the end neither machine remembers anything of it."""
         client, _ = self.connect()
         client.transport.loseConnection()
-        self.internet.run(200)
+        self.internet.run(500)
         for host in (self.laptop, self.server):
             self.assertEqual(host.getDelayedCalls(), [])
             self.assertEqual(host.sockets._connections, {})

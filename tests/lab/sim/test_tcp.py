@@ -74,12 +74,17 @@ class Pair:
             self.settle()
 
     def _arrive(self, to: str, segment: Segment) -> None:
-        if to == "client":
-            self.client.receive(segment, self.now)
-        elif self.server is not None:
-            self.server.receive(segment, self.now)
-        elif segment.flags == SYN:
-            self.server = Connection.answering(segment, 1000, WINDOW, self.random)
+        end = self.client if to == "client" else self.server
+        if end is None:
+            if segment.flags == SYN:
+                self.server = Connection.answering(segment, 1000, WINDOW, self.random)
+        elif not end.closed:
+            end.receive(segment, self.now)
+        else:
+            # As a machine does that has forgotten the connection.
+            reset = reset_for(segment)
+            other = "server" if to == "client" else "client"
+            self._send(other, [] if reset is None else [reset])
 
     def connect(self) -> Connection:
         """Finish the handshake; returns the server's end."""
@@ -241,8 +246,30 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(bytes(pair.got["client"]), b"answer")
         self.assertTrue(server.closed)
         self.assertFalse(pair.client.closed, "who closes first waits for a while")
-        pair.run(pair.now + 100)
+        pair.run(pair.now + 300)
         self.assertTrue(pair.client.closed)
+
+    def test_end_overtakes_data(self) -> None:
+        """An end that comes before the last data is acknowledged once the data are here too."""
+        pair = Pair()
+        server = pair.connect()
+        server.send(bytes(2000))
+        server.finish()
+        first, last = server.segments(pair.now)
+        pair.client.receive(last, pair.now)
+        pair.client.finish()
+        for segment in pair.client.segments(pair.now):
+            server.receive(segment, pair.now)
+        for segment in server.segments(pair.now):
+            pair.client.receive(segment, pair.now)
+        pair.client.receive(first, pair.now)
+        self.assertTrue(pair.client.at_end)
+        for segment in pair.client.segments(pair.now):
+            server.receive(segment, pair.now)
+        # Nothing is left to send again: the server only waits in TIME-WAIT.
+        server.expire(pair.now + 300)
+        self.assertTrue(server.closed)
+        self.assertIsNone(server.failure)
 
     def test_abort(self) -> None:
         """A reset ends both ends at once."""

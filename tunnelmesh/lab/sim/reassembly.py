@@ -31,11 +31,6 @@ class Reassembly:
         """Bytes that may still come: the window."""
         return max(0, self._capacity - len(self._inbox))
 
-    @property
-    def end_known(self) -> bool:
-        """Whether a FIN has come, in order or not."""
-        return self._end is not None
-
     def covers(self, sequence: int) -> bool:
         """Whether a number lies in the window."""
         return self.next <= sequence <= self.next + self._capacity

@@ -26,8 +26,8 @@ from tunnelmesh.wire.endpoint import Endpoint
 if TYPE_CHECKING:
     from tunnelmesh.lab.sim.reactor import Reactor
 
-#: Seconds that a closed socket's connection may take to deliver its last bytes.
-ORPHAN_LIFETIME = 120.0
+#: Seconds that a closed socket's connection may take to deliver its last bytes, TIME-WAIT included.
+ORPHAN_LIFETIME = 480.0
 
 
 @implementer(IListeningPort)

@@ -21,8 +21,9 @@ DATA_RETRIES = 15
 #: Acknowledgements of the same byte that mean that the segment after it was lost (RFC 5681 §3.2).
 DUPLICATE_ACKS = 3
 
-#: Seconds in TIME-WAIT, to answer a last FIN that comes again.
-TIME_WAIT = 60.0
+#: Seconds in TIME-WAIT, to answer a last FIN that comes again: RFC 9293's four minutes, longer than
+#: the longest pause between two retransmissions.
+TIME_WAIT = 240.0
 
 
 class Connection:
@@ -144,9 +145,10 @@ class Connection:
             return
         if segment.data or segment.flags & FIN:
             self._owes_ack = True
-            if segment.flags & FIN and not incoming.end_known:
-                self._finished_first = self._top > self._outgoing.end
+            was_at_end = incoming.at_end
             incoming.accept(sequence, segment.data, bool(segment.flags & FIN))
+            if incoming.at_end and not was_at_end:
+                self._finished_first = self._top > self._outgoing.end
         if self.at_end and self._una > self._outgoing.end:
             if self._finished_first:
                 self.deadline = now + TIME_WAIT
