@@ -175,11 +175,11 @@ class ChangeTests(LaboratoryTestCase):
 
     def test_lifetime(self) -> None:
         """A mapping that nobody uses ends after its lifetime."""
-        site = self.world.add_site("brief", "full-cone", lifetime=1)
+        site = self.world.add_site("brief", "full-cone", lifetime=2)
         self.laptop.move_to(site)
         first = self.flow()
         self.assertEqual(self.flow(), first)
-        self.eventually(lambda: self.flows(site) == "", 6)
+        self.eventually(lambda: self.flows(site) == "", 9)
         self.assertNotEqual(self.flow(), first)
 
     def flows(self, site) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tunnelmesh.lab.kernel import Host
 
@@ -67,6 +68,8 @@ class TopologyTests(LaboratoryTestCase):
                 ("address-and-port-dependent", "address-and-port-dependent"),
             ],
         )
+        self.assertEqual(home.roam(), "100.64.0.4")
+        home.hosts[0].run(["ping", "-c1", "-W1", self.world.coordinator.address])
 
     def test_two_customers_of_one_carrier(self) -> None:
         """Two homes behind one carrier meet if the carrier hairpins."""
@@ -112,3 +115,15 @@ class TopologyTests(LaboratoryTestCase):
             addresses=self.world.coordinator.addresses,
         )
         self.assertEqual(ports, "300")
+
+    def test_one_cpu(self) -> None:
+        """A cone's queues are all tied to one CPU, wherever its hosts come from."""
+        cone = self.world.add_site("cone", "full-cone")
+        linux = self.world.add_site("linux", "linux")
+        linux.add_host("laptop").move_to(cone)
+        self.world.add_site("inner", "linux", behind=cone)
+        show = ["sh", "-c", "cat /sys/class/net/*/queues/rx-*/rps_cpus | sort -u"]
+        if "4294967295" in Path("/proc/self/uid_map").read_text():  # not in a user namespace
+            self.assertEqual(int(cone.gateway.run(show).stdout, 16), 1)
+        cone.change("symmetric")
+        self.assertEqual(int(cone.gateway.run(show).stdout, 16), 0)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ...errors import LabError
 from .cable import Cable
 from .namespaces import entering
-from .programs import end
 
 if TYPE_CHECKING:
     from .site import Site
@@ -23,13 +22,14 @@ class Host:
 
     :ivar name: its name in its world.
     :ivar namespace: its network namespace, as ``ip netns`` knows it.
+    :ivar programs: what was started on it with :meth:`popen`.
     """
 
     def __init__(self, name: str, cable: Cable) -> None:
         self.name = name
         self.namespace = cable.namespace
         self.cable = cable
-        self._programs: list[subprocess.Popen[Any]] = []
+        self.programs: list[subprocess.Popen[Any]] = []
 
     @property
     def address(self) -> str:
@@ -62,7 +62,7 @@ class Host:
         :param how: anything that :class:`subprocess.Popen` takes.
         """
         program = subprocess.Popen(self.command(argv), **how)
-        self._programs.append(program)
+        self.programs.append(program)
         return program
 
     def run(
@@ -83,8 +83,3 @@ class Host:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise LabError(f"{what}: status {done.returncode}: {last[0]}")
         return done
-
-    def down(self) -> None:
-        """End every program that was started here."""
-        end(self._programs)
-        self._programs.clear()

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import LabError
-from .namespaces import command, entering
+from .host import Host
+from .namespaces import command
 from .nat import PROXY_PORT
 from .programs import end
 
@@ -28,6 +29,7 @@ LISTENING = "0A"
 class Proxy:
     """One running proxy.
 
+    :param gateway: where it runs.
     :param address: the gateway's address on its LAN.
     :param password: whether it asks for one.
     :param folder: where its configuration is written.
@@ -36,7 +38,7 @@ class Proxy:
 
     def __init__(
         self,
-        namespace: str,
+        gateway: Host,
         address: str,
         *,
         password: bool,
@@ -49,10 +51,10 @@ class Proxy:
         lines += [f"ConnectPort {port}" for port in connect_ports]
         if password:
             lines.append(f"BasicAuth {USER} {PASSWORD}")
-        settings = folder / f"{namespace}.tinyproxy"
+        settings = folder / f"{gateway.name}.tinyproxy"
         settings.write_text("\n".join(lines) + "\n")
-        self._program = subprocess.Popen(
-            [*entering(namespace), command("tinyproxy"), "-d", "-c", str(settings)],
+        self._program = gateway.popen(
+            [command("tinyproxy"), "-d", "-c", str(settings)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

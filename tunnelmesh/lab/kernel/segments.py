@@ -22,6 +22,12 @@ BRIDGE_PAST_FIREWALL = (
 """Frames between two hosts of one LAN must not pass the gateway's firewall."""
 
 
+ONE_CPU = """
+for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo {mask} 2>/dev/null >$f || :; done
+"""
+"""Have a gateway's packets handled by the first CPU, or by any. Only real root may set this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """What a segment gives to the device at the near end of a cable.
@@ -121,9 +127,27 @@ class Lan(Segment):
 
     def __init__(self, namespace: str, network: IPv4Network) -> None:
         super().__init__(namespace, ())
+        self._one_cpu = False
         ip(["link add name lan type bridge"], namespace)
         shell(BRIDGE_PAST_FIREWALL, namespace)
         self.number(network)
+
+    def admit(self, port: str, count: int = 1) -> Lease:
+        """Let a device in, as for every segment."""
+        lease = super().admit(port, count)
+        if self._one_cpu:
+            self._pin()
+        return lease
+
+    def pin(self, one_cpu: bool) -> None:
+        """Tie the gateway to one CPU, or set it free.
+
+        The maps of cones are learned after translation, so packets of one new socket must not be
+        translated on two CPUs at once.
+        """
+        if one_cpu != self._one_cpu:
+            self._one_cpu = one_cpu
+            self._pin()
 
     def number(self, network: IPv4Network) -> None:
         """Use another network from now on, of which the gateway takes the first address.
@@ -153,3 +177,6 @@ class Lan(Segment):
 
     def _closing(self, port: str, lease: Lease) -> list[str]:
         return []
+
+    def _pin(self) -> None:
+        shell(ONE_CPU.format(mask=int(self._one_cpu)), self.namespace)

@@ -44,12 +44,6 @@ to the provider, translated as ever, and comes back in, filtered as ever (RFC 47
 ZONES = range(1, 65536)
 """Conntrack zones, used one after the other."""
 
-ONE_CPU = """
-for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo {mask} 2>/dev/null >$f || :; done
-"""
-"""The maps of cones are learned after translation, so packets of one new socket must not be
-translated on two CPUs at once. Only real root may set this; elsewhere the race is rare enough."""
-
 EXPIRY = """
 cd /proc/sys/net/netfilter
 for f in nf_conntrack_udp_timeout nf_conntrack_udp_timeout_stream; do echo {seconds} >$f; done
@@ -99,6 +93,7 @@ class Site:
         self.lan = Lan(self.namespace, self._delegated() if kind.routed else network)
         if hairpin:
             ip([line.format(network=network) for line in HAIRPIN], self.namespace)
+        self.lan.pin(kind.learns)
         self._govern()
         shell(EXPIRY.format(seconds=lifetime), self.namespace)
 
@@ -129,7 +124,6 @@ class Site:
         """
         host = self.world.connect(name, self.lan)
         self.hosts.append(host)
-        self._pin()
         return host
 
     def change(self, kind: str) -> None:
@@ -148,8 +142,7 @@ class Site:
             self._renumber(self._delegated() if new.routed else self._private)
         self.kind = new
         self._govern()
-        if old.learns != new.learns:
-            self._pin()
+        self.lan.pin(new.learns)
 
     def block(self, udp: bool = False, tcp_port: int | None = None) -> None:
         """Drop all UDP, or what goes to a TCP port; running flows stop as well.
@@ -190,14 +183,6 @@ class Site:
         """Carry at most this many Mbit/s on the uplink, each way; None ends it."""
         self.uplink.limit(mbit)
 
-    def down(self) -> None:
-        """End the programs of the gateway and of the hosts."""
-        for host in (self.gateway, *self.hosts):
-            host.down()
-        if self._proxy:
-            self._proxy.down()
-            self._proxy = None
-
     def _govern(self) -> None:
         """Load the rules of the present kind and forget every flow."""
         text = rules(
@@ -215,7 +200,7 @@ class Site:
             self._proxy = None
         if self.kind.proxied:
             self._proxy = Proxy(
-                self.namespace,
+                self.gateway,
                 str(self.lan.router),
                 password=self.kind.name == "proxy-auth",
                 connect_ports=self._connect_ports,
@@ -234,6 +219,3 @@ class Site:
         if not isinstance(self.uplink.segment, Internet):
             raise LabError(f"{self.name} is behind another site: it cannot have public addresses")
         return self.uplink.segment
-
-    def _pin(self) -> None:
-        shell(ONE_CPU.format(mask=int(self.kind.learns)), self.namespace)

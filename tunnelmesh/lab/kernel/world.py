@@ -19,6 +19,7 @@ from .host import DEVICE, Host
 from .kinds import KINDS, Kind, kind_named
 from .namespaces import ip, shell
 from .nat import WEB_PORTS
+from .programs import end
 from .proxy import CONNECT_PORTS
 from .record import Record
 from .rights import available
@@ -168,10 +169,8 @@ class World:
 
     def down(self) -> None:
         """End every program and remove every namespace. It may be called again."""
-        for site in self.sites.values():
-            site.down()
-        for host in self.hosts.values():
-            host.down()
+        machines = [*self.hosts.values(), *(site.gateway for site in self.sites.values())]
+        end([program for machine in machines for program in machine.programs])
         self._record.clear()
         atexit.unregister(self.down)
 
