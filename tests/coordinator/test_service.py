@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Coroutine
 from contextlib import closing
@@ -125,7 +126,6 @@ class SimulatedTests(SynchronousTestCase):
         (welcome,) = near.signals(Welcome)
         self.assertEqual(welcome.stun_ports, (3478, 3479))
         status = self.coordinator.status({})
-        assert isinstance(status, dict)
         self.assertEqual([peer["link"] for peer in status["peers"]], ["ssh", "websocket"])
         self.assertEqual(
             status["listen"], {"host": PUBLIC, "https": 8443, "ssh": 2222, "stun": [3478, 3479]}
@@ -215,6 +215,15 @@ class StartTests(TestCase):
         self.assertEqual(advertised, service.advertised)
         self.assertNotIn(0, (advertised.https_port, advertised.ssh_port))
 
+    def test_many_descriptors(self) -> None:
+        """The coordinator may have as many connections as the system lets it."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        most = before[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, most), most))
+        self.make().startService()
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (most, most))
+
     async def test_taken_ports(self) -> None:
         """A port that somebody has is named, with the option that changes it."""
         with closing(socket.create_server(("0.0.0.0", 0))) as taken:
@@ -262,7 +271,7 @@ class StartTests(TestCase):
         service = self.make(stun_alternate_address="127.0.0.2")
         service._system = replace(service._system, addresses=lambda: ["127.0.0.2", "127.0.0.1"])
         service.startService()
-        for port in service.status({})["listen"]["stun"]:  # type: ignore[call-overload]
+        for port in service.status({})["listen"]["stun"]:
             with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
                 self.assertRaises(OSError, other.bind, ("127.0.0.2", port))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 from typing import Any
 
@@ -25,6 +26,9 @@ class Listening:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
+        # Each peer takes a descriptor, and systems give 1024 to those who do not ask for more.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def tcp(self, port: int, factory: Any, setting: str) -> int:
         """Open a TCP port.

@@ -22,7 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from tunnelmesh import fatal
 from tunnelmesh.config import CoordinatorConfig
 from tunnelmesh.control import FILE_NAME as CONTROL
-from tunnelmesh.control import Answer, ControlServer
+from tunnelmesh.control import ControlServer, Query, Route
 from tunnelmesh.coordinator.advertised import Advertised
 from tunnelmesh.coordinator.enrolment import EnrolResource
 from tunnelmesh.coordinator.listening import Listening
@@ -96,7 +96,8 @@ class Coordinator(MultiService):
         if config.public_host is None and config.tls_certificate is not None:
             raise ConfigError("--tls-certificate needs --public-host, the name that it is for")
         identity = Identity.load_or_create(config.state_dir)
-        control = ControlServer(reactor, config.state_dir / CONTROL, {"/status": self.status})
+        routes: dict[str, Route] = {"/status": self.status, "/peers": self.peers}
+        control = ControlServer(reactor, config.state_dir / CONTROL, routes)
         control.start()
         self._closers.append(control.stop)
         store = SQLiteStore(config.state_dir / DATABASE, config.pool)
@@ -183,12 +184,17 @@ class Coordinator(MultiService):
         results = [close() for close in reversed(closers)]
         return gatherResults([result for result in results if isinstance(result, Deferred)])
 
-    def status(self, _: dict[str, str]) -> Answer:
+    def peers(self, _: Query) -> list[Any]:
+        """What ``tunnelmesh peers`` shows."""
+        assert self.signalling is not None
+        return self.signalling.status()
+
+    def status(self, query: Query) -> dict[str, Any]:
         """What ``tunnelmesh status`` shows."""
         assert self.signalling is not None
         return {
             "role": "coordinator",
-            "peers": self.signalling.status(),
+            "peers": self.peers(query),
             "relay": asdict(self.signalling.relay.counters),
             "listen": self._listen,
         }

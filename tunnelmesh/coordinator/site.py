@@ -12,10 +12,8 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request as ServerRequest
 from twisted.web.server import Site
 
+from tunnelmesh.transports.websocket.link import OPEN_SECONDS
 from tunnelmesh.wire.enrol import MAX_BODY
-
-IDLE_SECONDS = 30
-"""How long a connection may say nothing before it has sent a request."""
 
 _PAGE = b"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -105,6 +103,6 @@ def make_site(reactor: IReactorTime, enrol: IResource, link: IResource) -> Site:
         root,
         requestFactory=_ShortRequest,
         parsePOSTFormSubmission=False,
-        timeout=IDLE_SECONDS,
+        timeout=OPEN_SECONDS,
         reactor=reactor,
     )
