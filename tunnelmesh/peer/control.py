@@ -13,7 +13,8 @@ from tunnelmesh.peer.echo import Echoes
 from tunnelmesh.peer.verdict import explain
 
 if TYPE_CHECKING:
-    from tunnelmesh.peer.service import Node, Peer
+    from tunnelmesh.peer.node import Node
+    from tunnelmesh.peer.service import Peer
 
 MAX_PINGS = 100_000
 """More than a day's worth."""

@@ -87,7 +87,12 @@ async def _post(
         status = await running.addTimeout(SECONDS, reactor)
     except TunnelMeshError:
         raise
-    except Exception as error:
+    except Exception as wrapped:
+        # What came up while TLS was being set up is inside twisted.web's own exception.
+        reasons = getattr(wrapped, "reasons", ())
+        error = reasons[0].value if reasons else wrapped
+        if isinstance(error, TunnelMeshError):
+            raise error from None
         where = f"{host}:{token.https_port}" + ("" if proxy is None else f" through {proxy}")
         raise EnrolmentError(
             f"the coordinator at {where} cannot be reached: {reason_text(error)}"

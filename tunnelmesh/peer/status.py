@@ -8,8 +8,8 @@ from tunnelmesh.identity import fingerprint, mesh_address6
 from tunnelmesh.paths.selection import RELAY
 
 if TYPE_CHECKING:
+    from tunnelmesh.peer.node import Node
     from tunnelmesh.peer.remote import Remote
-    from tunnelmesh.peer.service import Node
 
 
 def milliseconds(seconds: float | None) -> float | None:

@@ -22,8 +22,10 @@ from tunnelmesh.lab.sim.host import Host
 from tunnelmesh.lab.sim.inner import InnerHost
 from tunnelmesh.lab.sim.internet import Internet
 from tunnelmesh.lab.sim.tunnel import TunnelDevice
-from tunnelmesh.peer import service as peer_service
 from tunnelmesh.peer import status
+from tunnelmesh.peer.node import Node
+from tunnelmesh.peer.service import Peer
+from tunnelmesh.peer.system import System
 from tunnelmesh.wire.token import Token
 
 #: The coordinator's two addresses: two, so that RFC 5780 can tell how a NAT filters.
@@ -114,7 +116,7 @@ class SimulatedPeer:
     ) -> None:
         self.host = host
         self.inner: InnerHost | None = None
-        self.service: peer_service.Peer | None = None
+        self.service: Peer | None = None
         self._internet = internet
         self._token = token
         config = {"proxy": "none", "mode": "tun"} | config
@@ -123,7 +125,7 @@ class SimulatedPeer:
     def start(self) -> None:
         """Run the service; it joins the first time."""
         _create_identity(self._config.state_dir, self._internet)
-        system = peer_service.System(
+        system = System(
             open_device=self._open_device,
             addresses=lambda: self.host.addresses,
             watch=lambda reactor, changed: _Watch(self.host, changed),
@@ -131,7 +133,7 @@ class SimulatedPeer:
             entropy=self._internet.entropy,
             random=Random(self._internet.random.random()),
         )
-        self.service = peer_service.Peer(self._config, self.host, system)
+        self.service = Peer(self._config, self.host, system)
         self.service.startService()
 
     def kill(self) -> None:
@@ -140,7 +142,7 @@ class SimulatedPeer:
         self.service = None
 
     @property
-    def node(self) -> peer_service.Node | None:
+    def node(self) -> Node | None:
         """The running peer, once it has joined."""
         return None if self.service is None else self.service.node
 

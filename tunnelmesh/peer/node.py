@@ -1,0 +1,224 @@
+"""A peer that has joined a mesh: its parts, wired together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from ipaddress import IPv6Interface
+from itertools import count
+from typing import Any
+
+from twisted.logger import Logger
+
+from tunnelmesh.config import PeerConfig
+from tunnelmesh.errors import DeviceError
+from tunnelmesh.identity import Identity, mesh_address6
+from tunnelmesh.noise.device import Device
+from tunnelmesh.peer import membership as memberships
+from tunnelmesh.peer.coordinator_link import CoordinatorLink
+from tunnelmesh.peer.egress import Egress, Route, Whereabouts
+from tunnelmesh.peer.known_peers import KnownPeers
+from tunnelmesh.peer.membership import Membership
+from tunnelmesh.peer.mesh import Mesh
+from tunnelmesh.peer.network import Network
+from tunnelmesh.peer.remote import Surroundings
+from tunnelmesh.peer.system import System
+from tunnelmesh.transports.relay import RelayTransport
+from tunnelmesh.transports.udp import UdpTransport
+from tunnelmesh.wire.signal import Describe, Signal, Welcome
+
+MTU = 1420
+"""Bytes of the largest packet in the tunnel, as WireGuard's default: 1,500 less 80 of overhead over
+IPv6."""
+
+SOFTWARE = "TunnelMesh 0.1"
+
+_log = Logger()
+
+
+class Node:
+    """A peer that has joined: its parts, and what passes between them."""
+
+    def __init__(
+        self,
+        config: PeerConfig,
+        reactor: Any,
+        system: System,
+        identity: Identity,
+        membership: Membership,
+    ) -> None:
+        self.config = config
+        self.identity = identity
+        self.membership = membership
+        self.mode = "userspace"
+        self._reactor = reactor
+        self._system = system
+        token = count(system.random.getrandbits(48))
+        device = Device(
+            identity.x25519_private,
+            entropy=system.entropy,
+            random=system.random,
+            wall=system.unix_time,
+        )
+        self.tunnel_device = device
+        self.udp = UdpTransport(self)
+        relay = RelayTransport()
+        self.network = Network(
+            reactor, self.udp, system.addresses, system.entropy, self._network_known
+        )
+        around = Surroundings(
+            reactor=reactor,
+            random=system.random,
+            entropy=system.entropy,
+            tokens=lambda: next(token),
+            private_key=identity.x25519_private,
+            device=device,
+            udp=self.udp,
+            relay=relay,
+            signal=lambda message: self.link.send(message),
+            met=self.network.refresh,
+            path_failed=self.network.verify,
+            own=self.describe,
+            relay_only=config.relay_only,
+        )
+        self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)
+        where = whereabouts(membership)
+        self.egress = Egress(reactor, where, config.proxy, system.environment)
+        self.link = CoordinatorLink(
+            reactor,
+            identity,
+            where,
+            self.egress,
+            SOFTWARE,
+            lambda: next(token),
+            relay,
+            self,
+            system.random.random,
+        )
+        relay.sent = self.link.relay_sent
+        self._watch = system.watch(reactor, self.network_changed)
+
+    def now(self) -> float:
+        """The clock's seconds."""
+        return float(self._reactor.seconds())
+
+    def unix_time(self) -> float:
+        """Seconds since the epoch."""
+        return self._system.unix_time()
+
+    @property
+    def tunnel_counters(self) -> dict[str, int]:
+        """Datagrams that the tunnel dropped, by reason."""
+        return asdict(self.tunnel_device.counters)
+
+    def start(self) -> None:
+        """Open the device and the socket, and begin to look for the coordinator.
+
+        :raises TunnelMeshError: if one of them cannot be had.
+        """
+        self._open_device()
+        self.udp.open(self._reactor, self.config.udp_port)
+        if not self.config.relay_only:
+            self.network.use_servers(self.membership.host, self.membership.stun_ports)
+        self.link.startService()
+        self._watch.start()
+
+    def stop(self) -> None:
+        """Close everything."""
+        self._watch.stop()
+        self.link.stopService()
+        self.network.stop()
+        self.udp.close()
+        self.mesh.close()
+
+    def network_changed(self) -> None:
+        """The machine's addresses or routes changed."""
+        _log.info("this machine's network changed")
+        self.link.network_changed()
+        self.network.restart()
+        self.mesh.network_changed()
+
+    # Datagrams from the UDP socket.
+
+    def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None:
+        """See :class:`~tunnelmesh.interfaces.IPathUser`."""
+        self.mesh.datagrams_received(datagrams, path)
+
+    # LinkUser.
+
+    def link_up(self, welcome: Welcome, before: Route | None, failed_since: float | None) -> None:
+        """A link to the coordinator is in use."""
+        if not self.config.relay_only:
+            self.network.use_servers(self.membership.host, welcome.stun_ports)
+        if welcome.stun_ports != self.membership.stun_ports:
+            self.membership = replace(self.membership, stun_ports=welcome.stun_ports)
+            memberships.save(self.config.state_dir, self.membership)
+        self.link.send(self.describe())
+        if before is None:
+            self.mesh.linked(True)
+        else:
+            self.mesh.link_changed(before.kind, failed_since)
+
+    def link_down(self, reason: str) -> None:
+        """There is none any more."""
+        self.mesh.linked(False)
+
+    def signal_received(self, message: Signal) -> None:
+        """The coordinator says something."""
+        self.mesh.signal_received(message)
+
+    def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
+        """The coordinator relays something."""
+        self.mesh.relayed(address, datagrams)
+
+    # What this machine tells of itself.
+
+    def describe(self) -> Describe:
+        """What others may know of this machine's network."""
+        route = self.link.route
+        link = "" if route is None else route.kind
+        proxied = route is not None and route.proxy is not None
+        if self.config.relay_only:
+            return Describe((), link=link, proxied=proxied, relay_only=True)
+        behaviour = self.network.behaviour
+        return Describe(
+            self.network.candidates,
+            mapping=str(behaviour.mapping),
+            filtering=str(behaviour.filtering),
+            flavour=str(behaviour.flavour),
+            external=behaviour.external,
+            ports=tuple(sample.port for sample in behaviour.samples),
+            link=link,
+            proxied=proxied,
+        )
+
+    def _network_known(self) -> None:
+        self.link.send(self.describe())
+        self.mesh.reachability_changed()
+
+    def _open_device(self) -> None:
+        if self.config.mode == "userspace":
+            return
+        address6 = IPv6Interface((mesh_address6(self.identity.public_key), 48))
+        try:
+            device = self._system.open_device(
+                self._reactor, self.config.tun_name, self.membership.interface, address6, MTU
+            )
+        except DeviceError as error:
+            if self.config.mode == "tun":
+                raise
+            _log.warn("no network device, so only 'tunnelmesh' commands work: {e}", e=error)
+            return
+        self.mode = "tun"
+        self.mesh.use(device)
+
+
+def whereabouts(membership: Membership) -> Whereabouts:
+    """Where the coordinator of a membership is."""
+    return Whereabouts(
+        membership.host,
+        membership.https_port,
+        membership.ssh_port,
+        membership.coordinator_key,
+        membership.tls_by_name,
+    )

@@ -1,0 +1,48 @@
+"""What a peer needs of the machine that it runs on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from tunnelmesh.config import PeerConfig
+from tunnelmesh.interfaces import ITunnelDevice
+from tunnelmesh.peer.local_addresses import local_addresses
+from tunnelmesh.peer.watch import Watch, routes
+
+
+@dataclass(frozen=True)
+class System:
+    """What a peer needs of the machine that it runs on; a simulation gives its own.
+
+    :ivar watch: makes a :class:`~tunnelmesh.peer.watch.Watch` (or its like) that calls its argument
+        when the network has changed.
+    :ivar open_device: as :func:`tunnelmesh.tun.device.open_device`.
+    :ivar addresses: this machine's own addresses.
+    :ivar unix_time: seconds since the epoch.
+    """
+
+    open_device: Callable[..., ITunnelDevice]
+    addresses: Callable[[], Sequence[str]]
+    watch: Callable[[Any, Callable[[], None]], Any]
+    unix_time: Callable[[], float] = time.time
+    entropy: Callable[[int], bytes] = os.urandom
+    random: Random = field(default_factory=Random)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def real_system(config: PeerConfig) -> System:
+    """This machine."""
+    from tunnelmesh.tun.device import open_device
+
+    def addresses() -> Sequence[str]:
+        return local_addresses(lambda name: name == config.tun_name)
+
+    def watch(reactor: Any, changed: Callable[[], None]) -> Watch:
+        return Watch(reactor, lambda: (addresses(), routes(config.tun_name)), time.time, changed)
+
+    return System(open_device, addresses, watch, environment=dict(os.environ))
