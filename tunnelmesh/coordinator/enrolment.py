@@ -155,6 +155,6 @@ def _network(request: Request) -> str:
         address = ip_address(host)
     except ValueError:
         return host
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+    if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
     return host
