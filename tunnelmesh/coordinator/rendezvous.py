@@ -23,9 +23,10 @@ CROSSING = 1.0
 other one's request for the same meeting."""
 
 BURST = 6
-INTERVAL = 10.0
-"""Meetings that a pair may have at once, and seconds until it may have another: punching costs both
-routers some hundred packets."""
+INTERVAL = 3.0
+"""Meetings that a pair may have at once, and seconds until it may have another: a path that becomes
+possible unannounced is to be found within five seconds, and a meeting costs each router no more
+than some dozen small packets for each of the pair's addresses."""
 
 PAIRS_KEPT = 1 << 16
 """Pairs whose last meeting is remembered: some ten megabytes."""
