@@ -73,6 +73,7 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "handshake_age_s": None if handshake_at is None else round(now - handshake_at, 3),
         "attempts": remote.attempts,
         "probes": remote.probes,
+        "signalled_s": None if remote.met_at is None else round(now - remote.met_at, 3),
     }
 
 
