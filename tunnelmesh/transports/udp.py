@@ -6,8 +6,10 @@ found must leave from this socket.
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet import error, udp
@@ -17,6 +19,7 @@ from zope.interface import implementer
 
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath, ITransport
+from tunnelmesh.transports.offload import ANCILLARY, cut, receive_runs, runs, send_run
 from tunnelmesh.wire.endpoint import Endpoint
 
 MAX_BATCH = 64
@@ -73,22 +76,30 @@ class _BatchPort(udp.Port):
 
     protocol: UdpTransport
 
+    def startListening(self) -> None:
+        """Open the socket, with what the system offers."""
+        super().startListening()  # type: ignore[no-untyped-call]
+        _tune(self.socket)
+        receive_runs(self.socket)
+        self._buffer = memoryview(bytearray(MAX_DATAGRAM))
+
     def doRead(self) -> None:
-        receive = self.socket.recvfrom
+        """Datagrams have arrived."""
+        receive, buffer = self.socket.recvmsg_into, self._buffer
         batch: list[bytes] = []
         source: tuple[Any, ...] = ()
         for _ in range(MAX_BATCH):
             try:
-                datagram, sender = receive(MAX_DATAGRAM)
+                size, ancillary, _flags, sender = receive([buffer], ANCILLARY)
             except BlockingIOError:
                 break
             except OSError:  # an ICMP error about something sent earlier
                 continue
-            if sender != source and batch:
+            if batch and (sender != source or len(batch) >= MAX_BATCH):
                 self.protocol.batch_received(batch, Endpoint(source[0], source[1]))
                 batch = []
             source = sender
-            batch.append(datagram)
+            batch += cut(buffer[:size], ancillary)
         if batch:
             self.protocol.batch_received(batch, Endpoint(source[0], source[1]))
 
@@ -108,6 +119,7 @@ class UdpTransport(DatagramProtocol):
         self._user = user
         self._port: Any = None
         self._socket: socket.socket | None = None
+        self._segmenting = sys.platform == "linux"
 
     def open(self, reactor: Any, port: int) -> None:
         """Listen on a UDP port, or on any free one if it is 0.
@@ -121,7 +133,6 @@ class UdpTransport(DatagramProtocol):
                 )
                 self._port.startListening()
                 self._socket = self._port.socket
-                _tune(self._port.socket)
             else:
                 self._port = reactor.listenUDP(port, self, maxPacketSize=MAX_DATAGRAM)
         except error.CannotListenError as failure:
@@ -149,7 +160,33 @@ class UdpTransport(DatagramProtocol):
         if self._port is None:
             self.refused += len(datagrams)
             return
-        send = self._port.write if self._socket is None else self._socket.sendto
+        if self._socket is None:
+            self._send_singly(self._port.write, datagrams, remote)
+        elif len(datagrams) == 1 or not self._segmenting:
+            self._send_singly(self._socket.sendto, datagrams, remote)
+        else:
+            for run in runs(datagrams):
+                self._send_run(self._socket, run, remote)
+
+    def _send_run(self, sock: socket.socket, run: list[bytes], remote: Endpoint) -> None:
+        if len(run) > 1:
+            try:
+                send_run(sock, run, remote)
+                return
+            except BlockingIOError:
+                self.refused += len(run)
+                return
+            except OSError as error:
+                # A link narrower than the datagrams, or a system or device that cannot.
+                self._segmenting = error.errno not in (errno.EIO, errno.ENOPROTOOPT, errno.EINVAL)
+        self._send_singly(sock.sendto, run, remote)
+
+    def _send_singly(
+        self,
+        send: Callable[[bytes, Endpoint], object],
+        datagrams: Sequence[bytes],
+        remote: Endpoint,
+    ) -> None:
         for datagram in datagrams:
             try:
                 send(datagram, remote)
