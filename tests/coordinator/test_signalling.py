@@ -317,6 +317,14 @@ class MemberTests(SignallingTestCase):
         self.receive(bob, (frame.RELAY, ADDRESS[ALICE].packed + b"\0\1x"))
         self.assertEqual(len(old.bulk), 1)
 
+    def test_news_lost_with_a_link(self) -> None:
+        """What was told on a newer link that then breaks is told again on the older one."""
+        old, new = self.sign_in(ALICE), self.sign_in(ALICE)
+        self.sign_in(BOB)
+        old.take()
+        self.lose(new)
+        self.assertEqual(self.online(old), [("bob", True)])
+
     def test_meeting(self) -> None:
         """Two that have described themselves meet when one asks."""
         alice, bob = self.sign_in(ALICE), self.sign_in(BOB)

@@ -172,8 +172,11 @@ class Signalling:
             return
         attendance.heartbeat.stop()
         presence = attendance.presence
+        was_used = presence.link is link
         presence.lines.remove(attendance.line)
         if presence.lines:
+            if was_used:
+                self._tell_again(presence)
             self.relay.link_changed(presence)
             return
         member = presence.member
@@ -260,6 +263,16 @@ class Signalling:
             if message is None:
                 return
             link.send(message)
+
+    def _tell_again(self, presence: Presence) -> None:
+        """Send a member the whole roster: changes may have been lost with the link they went by.
+
+        A peer that tries two ways into the mesh at once closes the slower link as soon as it is
+        welcome on the other, and reads no more of it.
+        """
+        attendance = self._links[presence.link]
+        attendance.roster = self._roster.whole(presence.member.address)
+        self._send_roster(attendance)
 
     def _announce(self) -> None:
         """Tell everybody what has changed: at once, or as soon as it is not too often."""
