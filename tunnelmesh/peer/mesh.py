@@ -264,8 +264,10 @@ class Mesh:
     def _open(self, datagrams: Sequence[bytes], path: IPath) -> None:
         source = b"relay" if path.remote is None else str(path.remote).encode()
         now = self._around.reactor.seconds()
+        device = self._around.device
+        strays = device.counters.unknown_index
         outputs: dict[Remote, list[Output]] = {}
-        for output in self._around.device.receive(datagrams, source, now):
+        for output in device.receive(datagrams, source, now):
             if isinstance(output, Reply):
                 path.write([output.datagram])
             if output.tunnel is not None and isinstance(output.tunnel.user, Remote):
@@ -275,6 +277,14 @@ class Mesh:
             for output in mine:
                 if isinstance(output, Deliver) and output.packets:
                     self._deliver(remote, output.packets)
+        if device.counters.unknown_index != strays:
+            self._strayed(path)
+
+    def _strayed(self, path: IPath) -> None:
+        """Something came for a session that is not ours: this machine may have restarted."""
+        for remote in self.remotes.values():
+            if remote.is_at(path):
+                remote.restore_session()
 
     def _deliver(self, remote: Remote, packets: Sequence[bytes]) -> None:
         """Hand packets to the kernel, if they come from the peer's own addresses."""

@@ -117,6 +117,16 @@ class Remote:
             self._perform(self.tunnel.initiate(self._now(), urgent=True))
         self._rearm()
 
+    def is_at(self, path: IPath) -> bool:
+        """Whether *path* leads to this peer, as far as is known."""
+        return path is self._relay or path.remote in self.ladder.ways
+
+    def restore_session(self) -> None:
+        """The peer uses a session that we do not have: make one before it finds out by itself."""
+        if not self.tunnel.established:
+            self._perform(self.tunnel.initiate(self._now(), urgent=True))
+            self._rearm()
+
     def link_changed(self, before: str, failed_since: float | None) -> None:
         """The coordinator link is made of something else now, and with it the relayed path."""
         if self.ladder.current == RELAY:
