@@ -16,6 +16,7 @@ class Line:
 
     def __init__(self, *, trusted: bool = False, largest: int = 1 << 16) -> None:
         self.now = 100.0
+        self.rtt = RTT
         self.health = Health(self.now, count(1).__next__, FULL, trusted=trusted)
         self.cut = False
         self.largest = largest
@@ -43,7 +44,7 @@ class Line:
                 for ping in self.health.expire(self.now):
                     self.pings.append((self.now, ping.size))
                     if not self.cut and ping.size <= self.largest:
-                        self._pongs.append((self.now + RTT, ping.token))
+                        self._pongs.append((self.now + self.rtt, ping.token))
 
     def until(self, state: State, limit: float, **traffic: float) -> float:
         """Run until a state is reached; the seconds it took."""
@@ -141,6 +142,23 @@ class TrafficTests(SynchronousTestCase):
         self.line.run(20.0)
         self.line.cut = False
         self.assertLess(self.line.until(State.GOOD, 5.0), health.DEAD_INTERVAL + 0.5)
+
+    def test_slower_path_is_kept(self) -> None:
+        """A path whose round trip grows tenfold, as a full queue does it, is good again at once."""
+        self.line.run(2.0, sending=0.05, hearing=True)
+        self.line.rtt = 10 * RTT
+        self.line.run(3.0, sending=0.05, hearing=True)
+        for _ in range(100):
+            self.line.run(0.1, sending=0.05, hearing=True)
+            self.assertIs(State.GOOD, self.line.health.state)
+
+    def test_dead_path_returns_slower(self) -> None:
+        """A dead path that answers again, but slower than it did, is good again soon."""
+        self.line.cut = True
+        self.line.until(State.DEAD, 5.0, sending=0.05)
+        self.line.cut = False
+        self.line.rtt = 20 * RTT
+        self.assertLess(self.line.until(State.GOOD, 10.0), 2 * health.DEAD_INTERVAL + 4 * 20 * RTT)
 
     def test_late_timer_judges_nothing(self) -> None:
         """After this machine has slept, a path is asked anew and not declared dead."""

@@ -79,6 +79,7 @@ class Ping(NamedTuple):
 class _Awaited(NamedTuple):
     sent_at: float
     size: int
+    late: bool = False
 
 
 class Health:
@@ -193,9 +194,13 @@ class Health:
         if now >= due:
             pings.append(self._ping(now))
             due = self._ping_due()
-        answers = [a.sent_at + self.patience for a in self._awaited.values()]
+        answers = [a.sent_at + self.patience for a in self._due().values()]
         self.deadline = max(min([due, *answers]), now + 0.001)
         return pings
+
+    def _due(self) -> dict[int, _Awaited]:
+        """Pings whose answer may still come in time."""
+        return {token: a for token, a in self._awaited.items() if not a.late}
 
     def _measure(self, rtt: float) -> None:
         if self.rtt is None:
@@ -210,11 +215,12 @@ class Health:
             self._changed_at = now
 
     def _judge(self, now: float) -> None:
-        late = [t for t, a in self._awaited.items() if now >= a.sent_at + self.patience]
-        silent = False
-        for token in late:
-            silent = silent or self._awaited[token].sent_at >= self.heard_at
-            del self._awaited[token]
+        late = {t: a for t, a in self._due().items() if now >= a.sent_at + self.patience}
+        silent = any(a.sent_at >= self.heard_at for a in late.values())
+        # A late answer still tells how long it takes now: without it, a path that became slower
+        # would be judged by its old round trip for ever (RFC 6298 §5.5 backs off instead).
+        for token, awaited in late.items():
+            self._awaited[token] = awaited._replace(late=True)
         self._missed += len(late)
         if not late:
             return
@@ -242,7 +248,7 @@ class Health:
         if self.state is State.DEAD:
             return self._pinged_at + DEAD_INTERVAL
         if self.state is State.PROVING:
-            return after_last if self._awaited else self._pinged_at + SHORTEST_PATIENCE / 4
+            return after_last if self._due() else self._pinged_at + SHORTEST_PATIENCE / 4
         if self.state is State.SUSPECT or self._missed:
             return after_last
         due = self.heard_at + self.keepalive.interval
@@ -254,7 +260,7 @@ class Health:
         return max(due, after_last)
 
     def _ping(self, now: float) -> Ping:
-        if self.state is State.GOOD and not self._awaited:
+        if self.state is State.GOOD and not self._due():
             self._gap = 0.0 if self._largest else now - self.heard_at
         if len(self._awaited) >= _REMEMBERED:
             del self._awaited[next(iter(self._awaited))]
