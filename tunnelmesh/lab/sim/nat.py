@@ -113,6 +113,7 @@ class Nat(Node, Network):
         """Lose every mapping, as a restart does."""
         b, random = self.behaviour, self._random
         here = self.address
+        same: Dependence = "endpoint-independent"
         tracks: Dependence = "address-and-port-dependent"
         filters: Dependence = tracks if b.translates else b.filtering
         self._translated = {
@@ -120,8 +121,8 @@ class Nat(Node, Network):
             "tcp": Translation(here, tracks, tracks, "preserve", TCP_LIFETIME, random),
         }
         self._filtered = {
-            "udp": Translation(None, tracks, filters, "preserve", b.lifetime, random),
-            "tcp": Translation(None, tracks, filters, "preserve", TCP_LIFETIME, random),
+            "udp": Translation(None, same, filters, "preserve", b.lifetime, random),
+            "tcp": Translation(None, same, filters, "preserve", TCP_LIFETIME, random),
         }
 
     def block(self, udp: bool = False, tcp_port: int | None = None) -> None:
