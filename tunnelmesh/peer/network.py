@@ -79,7 +79,7 @@ class Network:
         self._blocked_since: float | None = None
         self._timer = Timer(reactor, self._expired)
         self._filtering_timer = Timer(reactor, self._filtering_expired)
-        self._again: Any = None
+        self._again = Timer(reactor, self._ask)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -136,16 +136,15 @@ class Network:
     def stop(self) -> None:
         """Stop asking."""
         self._timer.cancel()
+        self._again.cancel()
         self._mapping = None
         self._stop_filtering()
-        if self._again is not None and self._again.active():
-            self._again.cancel()
 
     def _now(self) -> float:
         return float(self._reactor.seconds())
 
     def _ask(self) -> None:
-        self._again = None
+        self._again.cancel()
         self._mapping = MappingDiscovery(self._servers, self._entropy)
         self._perform(self._mapping.start(self._now()))
 
@@ -175,7 +174,7 @@ class Network:
             self._blocked_since = now if self._blocked_since is None else self._blocked_since
             long = now - self._blocked_since > BLOCKED_LONG
             delay = BLOCKED_LONG_RETRY if long else BLOCKED_RETRY
-            self._again = self._reactor.callLater(delay, self._ask)
+            self._again.set(now + delay)
         else:
             self._blocked_since = None
         if not self._is_like(mapped):
