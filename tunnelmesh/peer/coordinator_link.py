@@ -10,12 +10,12 @@ soon as that becomes possible; either way the new link is in use before the old 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -99,7 +99,7 @@ class CoordinatorLink(Service):
         self._needed: Deferred[None] | None = None
         self._tasks: list[Deferred[None]] = []
         self._relayed_at = float(reactor.seconds())
-        self._pause: Deferred[None] | None = None
+        self._opening: Deferred[Session] | None = None
 
     def startService(self) -> None:
         """Begin."""
@@ -128,8 +128,8 @@ class CoordinatorLink(Service):
         """This machine's network changed: see whether the link survived, and do not wait."""
         if self.session is not None:
             self.session.check()
-        if self._pause is not None:
-            self._pause.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
 
     @property
     def rtt(self) -> float | None:
@@ -178,18 +178,16 @@ class CoordinatorLink(Service):
 
     async def _keep(self) -> None:
         """Open a link whenever one is needed."""
-        failed = 0
         while True:
-            routes = self._egress.routes
+            self._opening = self._race(self._insist, self._egress.routes)
             try:
-                session = await self._race(routes, HEAD_START)
-            except TunnelMeshError as error:
-                failed += 1
-                if failed == 1:
-                    _log.info("no link to the coordinator: {error}", error=error)
-                await self._sleep(self._delay(failed))
-                continue
-            failed = 0
+                session = await self._opening
+            except CancelledError:
+                if not self.running:
+                    raise
+                continue  # the network changed: begin afresh
+            finally:
+                self._opening = None
             self._adopt(session)
             self._needed = Deferred()
             await self._needed
@@ -202,18 +200,30 @@ class CoordinatorLink(Service):
             better = [route for route in self._egress.routes if route.kind == "ssh"]
             if self.route is None or self.route.kind == "ssh" or not better:
                 continue
-            race = self._race(better, HEAD_START).addTimeout(CLIMB_SECONDS, self._reactor)
+            race = self._race(self._attempt, better).addTimeout(CLIMB_SECONDS, self._reactor)
             try:
                 session = await race
-            except Exception:
+            except (TunnelMeshError, TimeoutError):
                 continue  # why is in self.failures
             self._adopt(session)
 
-    def _race(self, routes: Sequence[Route], head_start: float) -> Deferred[Session]:
+    def _race(
+        self, way: Callable[[Route], Coroutine[Any, Any, Session]], routes: Sequence[Route]
+    ) -> Deferred[Session]:
         def attempt(route: Route) -> Callable[[], Deferred[Session]]:
-            return lambda: Deferred.fromCoroutine(self._attempt(route))
+            return lambda: Deferred.fromCoroutine(way(route))
 
-        return Race(self._reactor, [attempt(route) for route in routes], head_start).result
+        return Race(self._reactor, [attempt(route) for route in routes], HEAD_START).result
+
+    async def _insist(self, route: Route) -> Session:
+        """Try one route again and again: it need not wait for another that is slow to fail."""
+        failed = 0
+        while True:
+            try:
+                return await self._attempt(route)
+            except TunnelMeshError:
+                failed += 1
+            await deferLater(self._reactor, self._delay(failed))
 
     async def _attempt(self, route: Route) -> Session:
         session = Session(
@@ -232,10 +242,15 @@ class CoordinatorLink(Service):
             self._routes.pop(session, None)
             session.close("not needed")
             if isinstance(error, TunnelMeshError):
-                self.failures[str(route)] = str(error)
+                self._failed(str(route), str(error))
             raise
         self.failures.pop(str(route), None)
         return session
+
+    def _failed(self, route: str, problem: str) -> None:
+        if self.failures.get(route) != problem:
+            self.failures[route] = problem
+            _log.info("no link to the coordinator over {route}: {e}", route=route, e=problem)
 
     def _adopt(self, session: Session) -> None:
         """Use this link from now on, and close the one before."""
@@ -254,16 +269,6 @@ class CoordinatorLink(Service):
         needed, self._needed = self._needed, None
         if needed is not None:
             needed.callback(None)
-
-    async def _sleep(self, seconds: float) -> None:
-        self._pause = deferLater(self._reactor, seconds)
-        try:
-            await self._pause
-        except CancelledError:
-            if not self.running:
-                raise
-        finally:
-            self._pause = None
 
 
 def _stopped(failure: Failure) -> None:

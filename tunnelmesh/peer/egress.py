@@ -21,8 +21,8 @@ from tunnelmesh.identity import Identity
 from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.transports.proxy_settings import Proxy, proxy_for
 
-CONNECT_SECONDS = 10.0
-"""Seconds for one TCP connection; the race for the link does not wait for it."""
+CONNECT_SECONDS = 4.0
+"""Seconds for one TCP connection: three tries of the kernel, whose fourth would be at seven."""
 
 
 class Whereabouts(NamedTuple):
