@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the picture, where the locale is not UTF-8
     stage = _stage(args.nat[0], args.nat[1], paced=sys.stdout.isatty() and not args.plain)
     # Imported late: :func:`_stage` may start this program again.
     from rich.console import Console

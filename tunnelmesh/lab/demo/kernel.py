@@ -82,7 +82,7 @@ class KernelStage:
     :param kinds: of the two gateways.
     """
 
-    about = "All of this is on this machine: real NATs of the Linux kernel, in network namespaces."
+    about = "All on this machine: real NATs of the Linux kernel, in network namespaces."
 
     def __init__(self, kinds: tuple[str, str]) -> None:
         self._kinds = kinds

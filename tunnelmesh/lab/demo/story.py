@@ -45,6 +45,7 @@ class Story:
         one, other = stage.machines
         self._scene = Scene(stage.coordinator, (Side(one), Side(other)), size=stage.size)
         self._witness = Witness(stage, self._scene)
+        self._before: int | None = None
         self._hopeful = punchable(KINDS[one.kind], KINDS[other.kind])
 
     def play(self) -> bool:
@@ -59,6 +60,7 @@ class Story:
         intact = self._fetch()
         self._break()
         self._view.draw(self._scene)
+        self._sum_up(intact)
         return intact
 
     def _introduce(self) -> None:
@@ -66,7 +68,7 @@ class Story:
         self._view.title("Two machines that cannot reach each other")
         for side in self._scene.sides:
             machine = side.machine
-            self._tell(machine.name, f"is at {machine.address}, {side.behind}")
+            self._tell(machine.name, f"is {side.behind}")
         self._stage.start_coordinator()
         self._scene.serving = True
         self._tell("coordinator", f"serves at {self._scene.coordinator}, where both can reach it")
@@ -134,8 +136,8 @@ class Story:
         stage.cut(carrier)
         scene.cut = carrier
         self._tell(here.machine.place, f"its gateway drops all {what} from now on", "broken")
-        count = len(self._witness.changes)
-        self._until(lambda: len(self._witness.changes) > count, FALLING)
+        before = self._before = len(self._witness.changes)
+        self._until(lambda: len(self._witness.changes) > before, FALLING)
         self._until(lambda: False, BREATH)
         stage.restore()
         scene.cut = None
@@ -144,8 +146,24 @@ class Story:
         self._until(lambda: False, BREATH)
         answers = stage.answers()
         sent = max((number for number, _ in answers), default=0)
-        lost = sent - len(answers)
-        self._tell(here.machine.name, f"{sent} pings, {lost} lost on the way")
+        self._tell(here.machine.name, f"pinged {sent} times, {len(answers)} answers")
+
+    def _sum_up(self, intact: bool) -> None:
+        say = self._view.say
+        self._view.title("What you saw")
+        direct = [each["at"] for each in self._witness.changes if each["to"].startswith("udp")]
+        if direct:
+            later = direct[0] - self._witness.changes[0]["at"]
+            say(f"  Their first path was relayed; {later:.2f} s later they had a direct one.")
+        else:
+            say("  Between their networks no direct path is possible: the coordinator relayed.")
+        say("  It could read nothing: all is encrypted from one machine to the other.")
+        say(f"  The file arrived {'intact' if intact else 'DAMAGED'}.")
+        if self._before is not None:
+            cost = max(
+                (each["outage_ms"] for each in self._witness.changes[self._before :]), default=0
+            )
+            say(f"  When their path was cut, they missed each other for {cost} ms.")
 
     @property
     def _here(self) -> Side:

@@ -70,16 +70,15 @@ class Witness:
         # It became so since the look before: whatever it led to is later.
         name, now = side.machine.name, self._looked_at
         if self._is_new(name, "address", side.address):
-            key = side.status["fingerprint"]
-            yield Line(now, name, f"joins with its invitation: {side.address}, key {key[:20]}…")
+            yield Line(now, name, f"joins with its invitation: it is {side.address}")
         if side.link and self._is_new(name, "link", side.link):
             proxy = side.status["coordinator"]["proxy"]
             through = f", through the proxy {proxy}" if proxy else ""
             yield Line(now, name, f"is linked to the coordinator by {LINKS[side.link]}{through}")
         if side.flavour != "unknown" and self._is_new(name, "flavour", side.flavour):
             seen = side.status["nat"]["external"]
-            by = f", seen by STUN as {seen}" if seen else ", no answer to STUN"
-            yield Line(now, name, f"finds out what it is behind: {side.flavour}{by}")
+            answer = f"seen as {seen}" if seen else "no answer"
+            yield Line(now, name, f"asks by STUN what it is behind: {side.flavour}, {answer}")
 
     def _signalled(self) -> Iterator[Line]:
         one, other = (side.other.get("signalled_s") for side in self._scene.sides)
@@ -97,18 +96,19 @@ class Witness:
             yield Line(self.since_began(change["at"]), name, text, mood)
 
     def _in_words(self, change: dict[str, Any]) -> tuple[str, Mood]:
-        side, other = self._scene.sides
-        name = other.machine.name
+        here, there = self._scene.sides
+        name = there.machine.name
         before, after = change["from"], change["to"]
-        gap = f"a gap of {change['outage_ms']} ms" if change["outage_ms"] else "no gap"
+        outage = change["outage_ms"]
+        gap = f"after {outage} ms of silence" if outage else "without a gap"
         if after == "none":
-            return f"has lost {name}: {change['cause']}", "broken"
+            return f"has no path to {name}: {change['cause']}", "broken"
         if after.startswith("udp "):
-            way = f"reaches {name} directly: {after.replace('udp', 'UDP to', 1)}"
-            if not self._is_new(name, "direct", True):
-                return f"{way} again, with {gap}", "direct"
-            return f"{way}, {side.other.get('probes', 0)} probes", "direct"
-        over = LINKS.get(after.removesuffix(" relay"), after)
+            where = after.replace("udp", "UDP to", 1)
+            if self._is_new(name, "direct", True):
+                return f"direct: {where}, after {here.other['probes']} probes", "direct"
+            return f"direct again: {where}, {gap}", "direct"
+        over = LINKS[after.removesuffix(" relay")]
         if before == "none":
             return f"reaches {name}, relayed by the coordinator over {over}", "relayed"
-        return f"{change['cause']}: relayed over {over} instead, with {gap}", "relayed"
+        return f"relayed over {over}, {gap}", "relayed"
