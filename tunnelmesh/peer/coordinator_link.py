@@ -188,9 +188,9 @@ class CoordinatorLink(Service):
                 continue  # the network changed: begin afresh
             finally:
                 self._opening = None
+            needed = self._needed = Deferred()
             self._adopt(session)
-            self._needed = Deferred()
-            await self._needed
+            await needed
 
     async def _climb(self) -> None:
         """While the link is a WebSocket, try SSH again and again."""
