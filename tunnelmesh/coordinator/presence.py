@@ -32,7 +32,8 @@ class Line:
 class Presence:
     """A member who is online.
 
-    :ivar lines: its links, the newest last; what the coordinator has to send goes by that one.
+    :ivar lines: its links, the oldest first, but for the one in use, which is the last: the first
+        that there was, or the one on which the member last described itself.
     :ivar description: what it last said of its network.
     """
 

@@ -34,8 +34,8 @@ MOST_PORTS = 64
 send a packet to each."""
 
 MOST_LINKS = 4
-"""Of one member; one more closes the oldest. A peer has two while it changes from one to the other,
-and perhaps one that is not yet known to be dead."""
+"""Of one member; one more closes the oldest that is not in use. A peer has two while it changes
+from one to the other, and perhaps one that is not yet known to be dead."""
 
 _WORD = re.compile(r"[a-z-]{1,32}")
 """What names a behaviour, a flavour or a kind of link: it is shown to people on other machines."""
@@ -199,7 +199,7 @@ class Signalling:
         if len(presence.lines) >= MOST_LINKS:
             oldest = presence.lines[0].link
             self._end(oldest, "too many links")
-        presence.lines.append(line)
+        presence.lines.insert(-1, line)
         if rtt is not None:
             line.samples.append(rtt)
         heartbeat = Heartbeat(
@@ -214,11 +214,11 @@ class Signalling:
             kind=link.kind,
             remote=link.remote,
         )
-        presence.send(
-            signal.Welcome(member.name, member.address, self._prefix, self._stun_ports, link.remote)
+        welcome = signal.Welcome(
+            member.name, member.address, self._prefix, self._stun_ports, link.remote
         )
+        link.send(signal.encode(welcome))
         self._send_roster(attendance)
-        self.relay.link_changed(presence)
         heartbeat.start()
 
     def _signal_received(self, attendance: _Attendance, body: bytes) -> None:
@@ -230,6 +230,7 @@ class Signalling:
                 case None:
                     self.unknown += 1
                 case signal.Describe():
+                    self._use(attendance)
                     presence.description = _trimmed(message)
                     self.rendezvous.described(presence, now)
                 case signal.Connect(address):
@@ -264,12 +265,20 @@ class Signalling:
                 return
             link.send(message)
 
-    def _tell_again(self, presence: Presence) -> None:
-        """Send a member the whole roster: changes may have been lost with the link they went by.
+    def _use(self, attendance: _Attendance) -> None:
+        """Send to a member by the link on which it describes itself: it reads no other any more.
 
-        A peer that tries two ways into the mesh at once closes the slower link as soon as it is
-        welcome on the other, and reads no more of it.
+        A peer that tries two ways in at once is welcome on both, and takes the first.
         """
+        presence, line = attendance.presence, attendance.line
+        if presence.lines[-1] is not line:
+            presence.lines.remove(line)
+            presence.lines.append(line)
+            self._tell_again(presence)
+            self.relay.link_changed(presence)
+
+    def _tell_again(self, presence: Presence) -> None:
+        """Send a member the whole roster: changes may be lost that went by another link."""
         attendance = self._links[presence.link]
         attendance.roster = self._roster.whole(presence.member.address)
         self._send_roster(attendance)
