@@ -189,8 +189,12 @@ class Remote:
 
     def datagrams_opened(self, outputs: Sequence[Output], path: IPath) -> None:
         """The device opened datagrams of this peer that came in by *path*."""
+        now = self._now()
+        if path.remote is None and RELAY not in self.ladder.ways:
+            # It came online, and was faster than the coordinator's word: it awaits an answer.
+            self._switched(self.ladder.relay_opened(now), now)
         if any(isinstance(output, Deliver) for output in outputs):
-            self._heard(path, self._now())
+            self._heard(path, now)
         self._perform(outputs)
         self._rearm()
 
