@@ -9,10 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.conch.ssh.common import NS
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectingCancelledError, ConnectionRefusedError
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.transports.ssh_pair import (
@@ -123,8 +124,9 @@ class RefusalTests(SynchronousTestCase):
 
     def test_cancel(self) -> None:
         """Cancelling gives up, at whatever stage."""
+        self.endpoint.connected.addErrback(lambda _: Failure(ConnectingCancelledError(None)))
         self.opening.cancel()
-        self.failureResultOf(self.opening)
+        self.failureResultOf(self.opening, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         tunnel = Tunnel(is_member=lambda key: Deferred())
         tunnel.opening.cancel()

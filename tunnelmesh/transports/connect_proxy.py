@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -122,8 +123,8 @@ class ProxyConnectEndpoint:
     async def _open(self, tunnel: _Tunnel) -> IProtocol:
         try:
             await self._endpoint.connect(Factory.forProtocol(lambda: tunnel))
-        except CancelledError:
-            raise
+        except (CancelledError, ConnectingCancelledError):
+            raise CancelledError from None
         except Exception as problem:
             raise ProxyError(
                 f"the proxy {self._proxy} cannot be reached: {reason_text(problem)}"

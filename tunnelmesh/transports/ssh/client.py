@@ -10,6 +10,7 @@ from twisted.conch.ssh import transport as conch
 from twisted.conch.ssh.common import NS
 from twisted.conch.ssh.service import SSHService
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -184,7 +185,9 @@ class _Once(Factory[ClientTransport]):
 async def _open(endpoint: IStreamClientEndpoint, transport: ClientTransport) -> ILink:
     try:
         await endpoint.connect(_Once(transport))
-    except (CancelledError, TunnelMeshError):
+    except (CancelledError, ConnectingCancelledError):
+        raise CancelledError from None
+    except TunnelMeshError:
         raise
     except Exception as error:
         raise LinkError(f"cannot reach the coordinator's SSH port: {reason_text(error)}") from None

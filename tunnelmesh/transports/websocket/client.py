@@ -10,6 +10,7 @@ from autobahn.wamp.types import TransportDetails
 from autobahn.websocket.types import ConnectingRequest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -138,7 +139,9 @@ def connect(
 async def _open(reactor: IReactorTime, endpoint: IStreamClientEndpoint, link: ClientLink) -> ILink:
     try:
         await endpoint.connect(ClientFactory(reactor, link))
-    except (CancelledError, TunnelMeshError):
+    except (CancelledError, ConnectingCancelledError):
+        raise CancelledError from None
+    except TunnelMeshError:
         raise
     except Exception as problem:
         raise LinkError(f"cannot reach the coordinator: {reason_text(problem)}") from None
