@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 
 from tunnelmesh import fatal
@@ -63,12 +63,13 @@ class Peer(MultiService):
 
     def stopService(self) -> Any:
         """Stop everything."""
+        stopped = super().stopService() or succeed(None)
         if self._beginning is not None:
             self._beginning.cancel()
         if self.node is not None:
             self.node.stop()
         closed = succeed(None) if self._control is None else self._control.stop()
-        return gatherResults([closed, super().stopService() or succeed(None)])
+        return gatherResults([closed, stopped])
 
     def _check(self, token: Token | None, membership: Membership | None) -> None:
         if membership is None and token is None:
@@ -107,8 +108,8 @@ class Peer(MultiService):
         return joined
 
     def _failed(self, failure: Any) -> None:
-        if failure.check(CancelledError):
-            return
+        if not self.running:
+            return  # what is cancelled fails in its own way
         if failure.check(TunnelMeshError):
             fatal.fail(self._reactor, failure.value)
         else:
