@@ -53,15 +53,15 @@ def add_parser(subparsers: Subparsers) -> None:
 def _demo(args: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the picture, where the locale is not UTF-8
-    stage = _stage(args.nat[0], args.nat[1], paced=sys.stdout.isatty() and not args.plain)
+    live = sys.stdout.isatty() and not args.plain
+    stage = _stage(args.nat[0], args.nat[1], paced=live)
     # Imported late: :func:`_stage` may start this program again.
     from rich.console import Console
 
     from tunnelmesh.lab.demo.story import Story
     from tunnelmesh.lab.demo.view import View
 
-    console = Console(highlight=False)
-    view = View(console, live=console.is_terminal and not args.plain)
+    view = View(Console(highlight=False), live)
     view.say(stage.about)
     try:
         with stage, view:

@@ -45,7 +45,7 @@ class StoryTests(SynchronousTestCase):
             "reaches homeserver, relayed by the coordinator over SSH",
             "signals both at the same moment",
             "direct: UDP to 198.51.100.2:",
-            "asks by STUN what it is behind: restricted-cone",
+            "learns by STUN: restricted-cone",
             "is that of the original",
             "drops all UDP",
             "relayed over SSH, after",

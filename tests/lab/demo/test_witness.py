@@ -63,7 +63,7 @@ class WitnessTests(SynchronousTestCase):
                 (
                     1.0,
                     "laptop",
-                    "asks by STUN what it is behind: port-restricted, seen as 198.51.100.1:4242",
+                    "learns by STUN: port-restricted, seen as 198.51.100.1:4242",
                 ),
             ],
         )

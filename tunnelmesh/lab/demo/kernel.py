@@ -66,14 +66,16 @@ def missing() -> str | None:
     :returns: None if it can be built.
     """
     lacks = available()
-    if lacks is None and not os.access(TUN, os.R_OK | os.W_OK):
-        lacks = f"{TUN}, which makes network devices, cannot be opened"
-    if lacks is None:
-        try:
-            command("ping")
-        except LabError as error:
-            lacks = str(error)
-    return lacks
+    if lacks is not None:
+        return lacks
+    try:
+        command("ping")
+        os.close(os.open(TUN, os.O_RDWR))
+    except LabError as error:
+        return str(error)
+    except OSError as error:
+        return f"{TUN}, which makes network devices: {error.strerror}"
+    return None
 
 
 class KernelStage:

@@ -34,7 +34,7 @@ def picture(scene: Scene) -> Text:
     rows = _coordinator(scene)
     for one, middle, other in zip(left, _middle(scene), right, strict=True):
         rows.append([*one, middle, *other])
-    text = Text(no_wrap=True)
+    text = Text(no_wrap=True, overflow="crop")
     for row in rows:
         for piece, style in row:
             text.append(piece, style)
@@ -45,37 +45,32 @@ def picture(scene: Scene) -> Text:
 
 def _coordinator(scene: Scene) -> list[Row]:
     style = "" if scene.serving else "dim"
-    left, right = ([_wire(side)] for side in scene.sides)
     half = BOX // 2
-    first, second = (_label(side) for side in scene.sides)
-    stub = [(" " * half + "│" + " " * half, _wire(side)[1]) for side in scene.sides]
-    blank = [(" " * BOX, "")]
-    elbow = (" " * half + "╭" + f"{first:─^{half}}", left[0][1])
-    other = (f"{second:─^{half}}" + "╮" + " " * half, right[0][1])
+    left, right = scene.sides
+    blank = (" " * BOX, "")
+    drop = " " * half + "│" + " " * half
     return [
-        [*blank, (_top("coordinator", GAP), style), *blank],
+        [blank, (_top("coordinator", GAP), style), blank],
         [
-            elbow,
-            ("┤" if scene.sides[0].link else "│", style),
-            (f"{scene.coordinator:^20}", style),
-            ("├" if scene.sides[1].link else "│", style),
-            other,
+            (" " * half + f"╭{_label(left):─^{half}}", _wire(left)),
+            ("┤" if left.link else "│", style),
+            (f"{scene.coordinator:^{GAP - 2}}", style),
+            ("├" if right.link else "│", style),
+            (f"{_label(right):─^{half}}╮" + " " * half, _wire(right)),
         ],
-        [stub[0], ("╰" + "─" * (GAP - 2) + "╯", style), stub[1]],
+        [(drop, _wire(left)), ("╰" + "─" * (GAP - 2) + "╯", style), (drop, _wire(right))],
     ]
 
 
-def _wire(side: Side) -> tuple[str, str]:
-    """How the link of one side to the coordinator looks."""
+def _wire(side: Side) -> str:
+    """The style of one side's link to the coordinator."""
     if side.path in LINKS:
-        return "", STYLES["relayed"]
-    return "", "" if side.link else "dim"
+        return STYLES["relayed"]
+    return "" if side.link else "dim"
 
 
 def _label(side: Side) -> str:
-    if side.link is None:
-        return ""
-    return f" {LINKS[side.link]} "
+    return "" if side.link is None else f" {LINKS[side.link]} "
 
 
 def _machine(scene: Scene, side: Side) -> list[Row]:

@@ -46,6 +46,7 @@ class Story:
         self._scene = Scene(stage.coordinator, (Side(one), Side(other)), size=stage.size)
         self._witness = Witness(stage, self._scene)
         self._before: int | None = None
+        self._pinging = False
         self._hopeful = punchable(KINDS[one.kind], KINDS[other.kind])
 
     def play(self) -> bool:
@@ -131,19 +132,20 @@ class Story:
         what = "UDP" if carrier == "udp" else "SSH"
         self._view.title("The path breaks, and heals")
         stage.ping(there.address)
+        self._pinging = True
         self._tell(here.machine.name, f"pings {there.address} {1 / PING_EVERY:.0f} times a second")
-        self._until(lambda: False, BREATH)
+        self._watch(BREATH)
         stage.cut(carrier)
         scene.cut = carrier
         self._tell(here.machine.place, f"its gateway drops all {what} from now on", "broken")
         before = self._before = len(self._witness.changes)
         self._until(lambda: len(self._witness.changes) > before, FALLING)
-        self._until(lambda: False, BREATH)
+        self._watch(BREATH)
         stage.restore()
         scene.cut = None
         self._tell(here.machine.place, f"its gateway lets {what} pass again")
         self._until(lambda: here.path == carrier, CLIMBING)
-        self._until(lambda: False, BREATH)
+        self._watch(BREATH)
         answers = stage.answers()
         sent = max((number for number, _ in answers), default=0)
         self._tell(here.machine.name, f"pinged {sent} times, {len(answers)} answers")
@@ -157,7 +159,7 @@ class Story:
             say(f"  Their first path was relayed; {later:.2f} s later they had a direct one.")
         else:
             say("  Between their networks no direct path is possible: the coordinator relayed.")
-        say("  It could read nothing: all is encrypted from one machine to the other.")
+        say("  The coordinator could read nothing: only the two machines have the keys.")
         say(f"  The file arrived {'intact' if intact else 'DAMAGED'}.")
         if self._before is not None:
             cost = max(
@@ -178,15 +180,18 @@ class Story:
         while True:
             for line in self._witness.look():
                 self._view.tell(line)
-            if self._scene.cut is not None or self._scene.pong is not None:
-                answers = self._stage.answers()
-                self._scene.pong = answers[-1] if answers else None
+            if self._pinging:
+                self._scene.pong = next(reversed(self._stage.answers()), None)
             self._view.show(self._scene)
             if condition():
                 return True
             if self._stage.now() > deadline:
                 return False
             self._stage.let_pass()
+
+    def _watch(self, seconds: float) -> None:
+        """Let some time pass, and miss nothing."""
+        self._until(lambda: False, seconds)
 
     def _tell(self, who: str, text: str, mood: Mood = "plain") -> None:
         now = self._witness.since_began(self._stage.now())

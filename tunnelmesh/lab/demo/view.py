@@ -29,7 +29,6 @@ class View:
             if live
             else None
         )
-        self._last: Scene | None = None
 
     def __enter__(self) -> View:
         if self._live is not None:
@@ -48,25 +47,23 @@ class View:
     def title(self, text: str) -> None:
         """A new act begins."""
         self._console.print()
-        self._console.print(Text(text, style="bold"), soft_wrap=True)
+        self.say(text, "bold")
 
     def tell(self, line: Line) -> None:
         """Something happened."""
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(justify="right", width=7)
-        grid.add_column(width=11)
-        grid.add_column()
-        text = Text(line.text, style=STYLES[line.mood])
-        grid.add_row(Text(f"{line.at:.2f}", style="dim"), Text(line.who, style="bold"), text)
         if self._live is None:
-            plain = f"{line.at:7.2f}  {line.who:<11}  {line.text}"
-            self._console.print(plain, soft_wrap=True, markup=False, highlight=False)
-        else:
-            self._console.print(grid)
+            self.say(f"{line.at:7.2f}  {line.who:<11}  {line.text}")
+            return
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=7, justify="right", style="dim")
+        grid.add_column(width=11, style="bold")
+        grid.add_column()
+        grid.add_row(f"{line.at:.2f}", line.who, Text(line.text, style=STYLES[line.mood]))
+        self._console.print(grid)
 
     def say(self, text: str, style: str = "") -> None:
         """Something that needs no time and no actor."""
-        self._console.print(Text(text, style=style), soft_wrap=True)
+        self._console.print(Text(text, style=style), soft_wrap=self._live is None)
 
     def show(self, scene: Scene) -> None:
         """The present is this."""

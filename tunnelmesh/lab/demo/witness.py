@@ -78,7 +78,7 @@ class Witness:
         if side.flavour != "unknown" and self._is_new(name, "flavour", side.flavour):
             seen = side.status["nat"]["external"]
             answer = f"seen as {seen}" if seen else "no answer"
-            yield Line(now, name, f"asks by STUN what it is behind: {side.flavour}, {answer}")
+            yield Line(now, name, f"learns by STUN: {side.flavour}, {answer}")
 
     def _signalled(self) -> Iterator[Line]:
         one, other = (side.other.get("signalled_s") for side in self._scene.sides)
