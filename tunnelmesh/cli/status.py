@@ -35,11 +35,13 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _peers(args: argparse.Namespace) -> int:
-    peers = ask(args.state_dir, "status")["peers"]
+    answer = ask(args.state_dir, "status")
     if args.json:
-        print(json.dumps(peers, indent=2))
+        print(json.dumps(answer["peers"], indent=2))
+    elif answer["role"] == "coordinator":
+        _print_members(answer["peers"])
     else:
-        _print_peers(peers)
+        _print_peers(answer["peers"])
     return 0
 
 
@@ -54,6 +56,9 @@ def _print_peer(answer: dict[str, Any]) -> None:
     print(f"  key          {answer['fingerprint']}")
     print(f"  NAT          {nat['flavour']}, seen as {nat['external'] or 'nothing yet'}")
     print(f"  coordinator  {coordinator['host']}: {link}")
+    if coordinator["link"] is None:
+        for route, reason in coordinator["failures"].items():
+            print(f"               {route}: {reason}")
     if answer["mode"] == "userspace":
         print("  no network device: only 'tunnelmesh' commands use the mesh")
     for name, offered in answer["refused"].items():
@@ -73,9 +78,11 @@ def _print_coordinator(answer: dict[str, Any]) -> None:
         f"{relay['dropped']} dropped"
     )
     print()
-    rows = [
-        (p["name"], p["address"], p["link"] or "offline", p["flavour"]) for p in answer["peers"]
-    ]
+    _print_members(answer["peers"])
+
+
+def _print_members(peers: list[dict[str, Any]]) -> None:
+    rows = [(p["name"], p["address"], p["link"] or "offline", p["flavour"]) for p in peers]
     print_table(("NAME", "ADDRESS", "LINK", "NAT"), rows)
 
 

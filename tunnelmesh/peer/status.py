@@ -41,6 +41,7 @@ def status(node: Node) -> dict[str, Any]:
             "link": None if link.route is None else link.route.kind,
             "proxy": None if session is None or session.link is None else session.link.proxy,
             "rtt_ms": milliseconds(link.rtt),
+            "failures": dict(link.failures),
         },
         "peers": [remote_status(remote, now) for _, remote in sorted(node.mesh.remotes.items())],
         "refused": dict(node.mesh.refused),
