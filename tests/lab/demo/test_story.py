@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import redirect_stderr
 
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
@@ -101,6 +102,7 @@ class StoryTests(SynchronousTestCase):
                 for host in self._hosts:
                     host.unplug()
 
-        with self.assertRaises(LabError) as caught:
+        said = io.StringIO()  # by the peers that give up
+        with redirect_stderr(said), self.assertRaises(LabError) as caught:
             tell(Unplugged(("full-cone", "full-cone"), False, "no nft"))
         self.assertIn("have not joined", str(caught.exception))
