@@ -31,12 +31,6 @@ HOLD = 2.0
 """Seconds that a pair must stay on a path with answers coming: a path in doubt is replaced in half
 of it, so what stays is not in doubt."""
 
-FRESH = 0.1
-"""Seconds within which an answer must have arrived for answers to be coming."""
-
-LOOK = 0.05
-"""Seconds between looks at both ends: each costs the peers some milliseconds."""
-
 LIMIT = 60.0
 """Seconds after which something counts as never having happened."""
 
@@ -122,20 +116,8 @@ class Scene:
         return laptop.path_to("server") == "udp" == server.path_to("laptop")
 
     def settle(self, probe: Probe, condition: Callable[[], bool], since: float) -> float:
-        """Wait until a condition holds, with answers coming, for :data:`HOLD` seconds.
-
-        :returns: seconds from *since* to the beginning of that time.
-        """
-        begun: float | None = None
-        while (now := time.monotonic()) - since < LIMIT:
-            if not (condition() and probe.first_after(now - FRESH) < math.inf):
-                begun = None
-            elif begun is None:
-                begun = now
-            elif now - begun >= HOLD:
-                return begun - since
-            time.sleep(LOOK)
-        return math.inf
+        """Seconds from *since* until a condition holds, and goes on to hold."""
+        return probe.settle(condition, since, HOLD, LIMIT)
 
     def history(self) -> list[dict[str, Any]]:
         """Changes of the pair's path, as the laptop saw them."""
@@ -317,7 +299,9 @@ def show(figures: dict[str, Figure]) -> None:
     for figure in figures.values():
         sign = "≥" if figure.at_least else "≤"
         row = f"{figure.name:40} {figure.median:9.2f} {figure.p95:9.2f} {sign}{figure.target:8g}"
-        others = [f"{name} {each / figure.median:.0f}×" for name, each in figure.others.items()]
+        others = [
+            f"{name} {each / figure.median:.0f} times" for name, each in figure.others.items()
+        ]
         verdict = "" if figure.reached else "MISSED"
         print(row, f"{figure.unit:6} n={len(figure.values):<3}", verdict, ", ".join(others))
 

@@ -14,6 +14,8 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +35,12 @@ SEED = 1
 
 PROGRESS = 0.05
 """Seconds between the sink's notes of how far the stream has come."""
+
+FRESH = 0.1
+"""Seconds within which an answer must have arrived for answers to be coming."""
+
+LOOK = 0.05
+"""Seconds between looks at a condition: asking both peers costs each some milliseconds."""
 
 _DATAGRAM = struct.Struct("!Qd")
 _COUNT = struct.Struct("!Q")
@@ -77,17 +85,32 @@ class Probe:
         end = time.monotonic() if until is None else until
         times = [each.arrived for each in self.answers if each.arrived <= end]
         times.append(end)
-        gaps = [
-            (later - earlier)
-            for earlier, later in zip(times, times[1:], strict=False)
-            if later > since
-        ]
+        gaps = [later - earlier for earlier, later in pairwise(times) if later > since]
         return max(gaps, default=math.inf)
 
     def lost(self, since: float, until: float) -> int:
         """How many datagrams sent in this time were never answered."""
         numbers = {each.number for each in self.answers if since <= each.sent <= until}
         return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+
+    def settle(
+        self, condition: Callable[[], bool], since: float, hold: float, limit: float
+    ) -> float:
+        """Wait until a condition holds, with answers coming, for *hold* seconds.
+
+        :returns: seconds from *since* to the beginning of that time; infinite if there was no such
+            time within *limit* seconds.
+        """
+        begun: float | None = None
+        while (now := time.monotonic()) - since < limit:
+            if not (condition() and self.first_after(now - FRESH) < math.inf):
+                begun = None
+            elif begun is None:
+                begun = now
+            elif now - begun >= hold:
+                return begun - since
+            time.sleep(LOOK)
+        return math.inf
 
     def stop(self) -> None:
         """Send no more."""

@@ -1,0 +1,1 @@
+"""Real peers on real kernel NATs, while the network around them changes or is hostile."""
