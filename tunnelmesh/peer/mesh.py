@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from tunnelmesh.errors import DecodeError, IdentityError, UnknownPeerError
+from tunnelmesh.errors import DecodeError, TunnelMeshError, UnknownPeerError
 from tunnelmesh.identity import fingerprint
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
 from tunnelmesh.noise.outputs import Deliver, Output, Reply
@@ -17,6 +16,7 @@ from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.remote import Remote, Surroundings
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import ECHO_REPLY, ECHO_REQUEST, Echo
+from tunnelmesh.wire.enrol import is_name
 from tunnelmesh.wire.probe import hint_of, is_probe
 from tunnelmesh.wire.signal import Gone, Hold, Meet, Release, Roster, RosterEntry, Signal
 from tunnelmesh.wire.stun import is_stun
@@ -69,9 +69,10 @@ class Mesh:
 
     def roster_received(self, roster: Roster) -> None:
         """The coordinator says who is a member, and who of them is online."""
-        offered = {entry.name: entry.key for entry in roster.peers}
-        strange = self._known.believe(offered)
-        for entry in roster.peers:
+        entries = [entry for entry in roster.peers if is_name(entry.name) and len(entry.key) == 32]
+        self.dropped["malformed member"] += len(roster.peers) - len(entries)
+        strange = self._known.believe({entry.name: entry.key for entry in entries})
+        for entry in entries:
             if entry.name in strange:
                 self._refuse(entry)
             else:
@@ -162,12 +163,16 @@ class Mesh:
             self._dismiss(remote)
             remote = None
         if remote is None:
+            holder = self._routes.get(entry.address.packed)
+            if holder is not None:
+                self._dismiss(holder)  # the address is another member's by now
             try:
                 remote = Remote(entry, self._around)
-            except (IdentityError, ValueError) as error:
+            except TunnelMeshError as error:
                 _log.warn("{name} is left out: {error}", name=entry.name, error=error)
                 return
             self.refused.pop(entry.name, None)
+            self._offered.pop(entry.name, None)
             self.remotes[entry.name] = remote
             self._routes[remote.address.packed] = remote
             self._routes[remote.address6.packed] = remote
@@ -231,8 +236,11 @@ class Mesh:
 
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
         """The coordinator relays a batch from the peer with that mesh address."""
-        path = self._around.relay.path_to(IPv4Address(address))
-        self.datagrams_received(datagrams, path)
+        remote = self._routes.get(address)
+        if remote is None:
+            self.dropped["relayed from a stranger"] += len(datagrams)
+            return
+        self.datagrams_received(datagrams, self._around.relay.path_to(remote.address))
 
     def path_lost(self, path: IPath) -> None:
         """Paths come and go with their remote peers' pings; nothing to do."""
