@@ -106,17 +106,17 @@ def _membership(status: int, body: bytes, token: Token) -> Membership:
         if status != 200:
             raise EnrolmentError(schema.load(NotEnrolled, answer).message)
         enrolled = schema.load(Enrolled, answer)
+        return Membership(
+            token.host,
+            token.https_port,
+            token.ssh_port,
+            token.key,
+            token.tls_by_name,
+            enrolled.name,
+            enrolled.address,
+            enrolled.prefix,
+        )
     except DecodeError:
         raise EnrolmentError(
             f"what answers at {token.host}:{token.https_port} is no coordinator (status {status})"
         ) from None
-    return Membership(
-        token.host,
-        token.https_port,
-        token.ssh_port,
-        token.key,
-        token.tls_by_name,
-        enrolled.name,
-        enrolled.address,
-        enrolled.prefix,
-    )

@@ -6,10 +6,18 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from tunnelmesh.errors import ConfigError, UnknownPeerError
 from tunnelmesh.peer.membership import write_whole
+from tunnelmesh.wire.enrol import is_name
 
 FILE = "known_peers"
+
+KEY_SIZE = 32
+"""Bytes of an Ed25519 public key."""
+
+_log = Logger()
 
 
 class KnownPeers:
@@ -28,11 +36,14 @@ class KnownPeers:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._path} cannot be read: {error}") from None
         for number, line in enumerate(lines, 1):
-            name, _, key = line.partition(" ")
+            name, _, text = line.partition(" ")
             try:
-                self._keys[name] = b64decode(key, validate=True)
-            except Base64Error:
-                raise ConfigError(f"{self._path}, line {number} is damaged; delete it") from None
+                key = b64decode(text, validate=True)
+            except (Base64Error, ValueError):
+                key = b""
+            if len(key) != KEY_SIZE or not is_name(name):
+                raise ConfigError(f"{self._path}, line {number} is damaged; delete it")
+            self._keys[name] = key
 
     def pinned(self, name: str) -> bytes | None:
         """The key pinned for a name."""
@@ -43,12 +54,17 @@ class KnownPeers:
 
         :param members: names and keys as the coordinator offers them.
         :returns: those whose key is not the pinned one: do not talk to them.
+
+        What cannot be written is pinned as long as this process lives.
         """
         strange = {n: key for n, key in members.items() if self._keys.get(n, key) != key}
         fresh = {n: key for n, key in members.items() if n not in self._keys}
         if fresh:
             self._keys |= fresh
-            self._save()
+            try:
+                self._save()
+            except ConfigError as error:
+                _log.warn("new peers' keys are not remembered: {error}", error=error)
         return strange
 
     def forget(self, name: str) -> None:

@@ -39,6 +39,16 @@ class Membership:
     prefix: int
     stun_ports: tuple[int, ...] = STUN_PORTS
 
+    def __post_init__(self) -> None:
+        """Check what no type says.
+
+        :raises DecodeError: if the prefix length or a key's is impossible.
+        """
+        if not 0 < self.prefix <= 32:
+            raise DecodeError(f"prefix: {self.prefix} is not a prefix length")
+        if len(self.coordinator_key) != 32:
+            raise DecodeError("coordinator_key: not an Ed25519 public key")
+
     @property
     def interface(self) -> IPv4Interface:
         """Address and prefix together."""

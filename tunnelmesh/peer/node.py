@@ -11,7 +11,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from tunnelmesh.config import PeerConfig
-from tunnelmesh.errors import DeviceError
+from tunnelmesh.errors import ConfigError, DeviceError
 from tunnelmesh.identity import Identity, mesh_address6
 from tunnelmesh.noise.device import Device
 from tunnelmesh.peer import membership as memberships
@@ -152,7 +152,10 @@ class Node:
             self.network.use_servers(self.membership.host, welcome.stun_ports)
         if welcome.stun_ports != self.membership.stun_ports:
             self.membership = replace(self.membership, stun_ports=welcome.stun_ports)
-            memberships.save(self.config.state_dir, self.membership)
+            try:
+                memberships.save(self.config.state_dir, self.membership)
+            except ConfigError as error:
+                _log.warn("where STUN is now is not remembered: {error}", error=error)
         self.link.send(self.describe())
         if before is None:
             self.mesh.linked(True)
