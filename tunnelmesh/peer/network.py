@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from tunnelmesh.errors import TunnelMeshError
@@ -80,15 +80,17 @@ class Network:
         self._timer = Timer(reactor, self._expired)
         self._filtering_timer = Timer(reactor, self._filtering_expired)
         self._again = Timer(reactor, self._ask)
+        self._naming: Deferred[None] = succeed(None)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Where this machine might be reached."""
         return gather(self.local, self._udp.local_port, self.behaviour.external)
 
-    def use_servers(self, host: str, ports: Sequence[int]) -> Deferred[None]:
+    def use_servers(self, host: str, ports: Sequence[int]) -> None:
         """Ask these STUN ports on the coordinator's host, beginning now."""
-        return Deferred.fromCoroutine(self._use_servers(host, ports))
+        self._naming.cancel()
+        self._naming = Deferred.fromCoroutine(self._use_servers(host, ports))
 
     async def _use_servers(self, host: str, ports: Sequence[int]) -> None:
         try:
@@ -96,6 +98,8 @@ class Network:
         except ValueError:
             try:
                 address = await self._reactor.resolve(host)
+            except CancelledError:
+                return
             except Exception as error:
                 _log.info("no address for {host}: {error}", host=host, error=error)
                 return
@@ -135,6 +139,7 @@ class Network:
 
     def stop(self) -> None:
         """Stop asking."""
+        self._naming.cancel()
         self._timer.cancel()
         self._again.cancel()
         self._mapping = None

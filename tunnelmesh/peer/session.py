@@ -116,6 +116,9 @@ class Session:
 
     def link_opened(self, link: ILink) -> None:
         """The link is open. Over SSH it is authentic already; otherwise a challenge follows."""
+        if self._over is not None:
+            link.close(str(self._over))
+            return
         self.link = link
         self._limit = self._reactor.callLater(SIGN_IN_SECONDS, self._too_slow)
         if link.kind == "ssh":
