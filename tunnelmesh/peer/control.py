@@ -47,7 +47,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
     def ping(query: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
         remote = joined().mesh.remote(query.get("peer", ""))
         times = query.get("count", "4")
-        if not times.isdigit() or not 0 < int(times) <= MAX_PINGS:
+        if not (times.isascii() and times.isdigit()) or not 0 < int(times[:7]) <= MAX_PINGS:
             raise UnknownPeerError(f"cannot ping {times[:20]!r} times")
         return echoes.ping(remote, int(times))
 

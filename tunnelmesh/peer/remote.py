@@ -171,6 +171,8 @@ class Remote:
         """Whether a direct path is possible, as far as both sides' behaviour is known."""
         if self.them is None:
             return True
+        if self.them.relay_only:
+            return False
         return punchable(self._behaviour, behaviour_of(self.them))
 
     @property
