@@ -55,8 +55,10 @@ def lines(state_dir: Path | None, question: str, **query: str) -> Iterator[Any]:
         response = connection.getresponse()
         for line in response:
             answer = json.loads(line)
-            if response.status != 200 or (isinstance(answer, dict) and answer.keys() == {"error"}):
+            if isinstance(answer, dict) and answer.keys() == {"error"}:
                 raise TunnelMeshError(answer["error"])
+            if response.status != 200:
+                raise ValueError(f"HTTP status {response.status}")
             yield answer
     except PermissionError:
         raise NotRunningError(
@@ -75,7 +77,9 @@ def lines(state_dir: Path | None, question: str, **query: str) -> Iterator[Any]:
 
 def ask(state_dir: Path | None, question: str, **query: str) -> Any:
     """Ask, and give the one answer there is; errors as for :func:`lines`."""
-    return next(lines(state_dir, question, **query))
+    for answer in lines(state_dir, question, **query):
+        return answer
+    raise NotRunningError("the service ended before it answered")
 
 
 def command(act: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

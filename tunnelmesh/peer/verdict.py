@@ -95,21 +95,10 @@ def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
     if not punchable(you, they):
         if you.maps_by_destination and they.maps_by_destination:
             return "because both of you are behind symmetric NATs, and neither can know the port"
-        symmetric, other = (
-            ("you", remote.name)
-            if you.maps_by_destination
-            else (
-                remote.name,
-                "you",
-            )
+        sits, other = (
+            ("you sit", remote.name) if you.maps_by_destination else (f"{remote.name} sits", "you")
         )
-        return (
-            f"because {symmetric} sit behind a symmetric NAT, whose port {other} would have to "
-            "know beforehand"
-            if symmetric == "you"
-            else f"because {symmetric} sits behind a symmetric NAT, whose port you would have to "
-            "know beforehand"
-        )
+        return f"because {sits} behind a symmetric NAT, whose port {other} would have to know first"
     return "although a direct path should be possible; it is being tried"
 
 
