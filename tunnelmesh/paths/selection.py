@@ -21,9 +21,27 @@ GAIN_PART = 0.1
 """And this part of the incumbent's round trip."""
 
 
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "169.254.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
+
+
 def is_local(way: Way) -> bool:
     """Whether a way stays within a private network (RFC 1918, RFC 4193, link-local)."""
-    return way != RELAY and ipaddress.ip_address(way[0]).is_private
+    if way == RELAY:
+        return False
+    address = ipaddress.ip_address(way[0])
+    return any(address in network for network in _PRIVATE)
 
 
 def better(challenger: tuple[Way, Health], incumbent: tuple[Way, Health]) -> bool:
