@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from twisted.internet import error, udp
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from tunnelmesh.errors import ListenError
@@ -37,6 +38,8 @@ _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
+
+_log = Logger()
 
 
 class DatagramUser(Protocol):
@@ -109,6 +112,7 @@ class UdpTransport(DatagramProtocol):
     """One UDP socket.
 
     :ivar refused: datagrams that the operating system would not send.
+    :ivar failed: datagrams received that their user could not take.
     """
 
     kind = "udp"
@@ -116,6 +120,7 @@ class UdpTransport(DatagramProtocol):
 
     def __init__(self, user: DatagramUser) -> None:
         self.refused = 0
+        self.failed = 0
         self._user = user
         self._port: Any = None
         self._socket: socket.socket | None = None
@@ -194,8 +199,15 @@ class UdpTransport(DatagramProtocol):
                 self.refused += 1
 
     def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None:
-        """A batch arrived from one endpoint."""
-        self._user.datagrams_received(datagrams, UdpPath(self, source))
+        """A batch arrived from one endpoint.
+
+        What its user trips over costs the batch: out of ``doRead``, it would cost the socket.
+        """
+        try:
+            self._user.datagrams_received(datagrams, UdpPath(self, source))
+        except Exception:
+            self.failed += len(datagrams)
+            _log.failure("datagrams from {source} were lost", source=source)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """One datagram arrived, on a reactor that knows no batches."""
