@@ -17,6 +17,8 @@ from tunnelmesh.coordinator.rendezvous import (
     CROSSING,
     INTERVAL,
     LONGEST_WAIT,
+    MEMBER_BURST,
+    MEMBER_INTERVAL,
     Rendezvous,
     go_delays,
 )
@@ -112,6 +114,19 @@ class RendezvousTests(SynchronousTestCase):
         self.describe(other)
         self.rendezvous.asked(other, self.b.member.address, 100)
         self.assertEqual(len(self.met(link)), 1)
+
+    def test_rate_of_one_member(self) -> None:
+        """One that asks for everybody meets some of them; those it leaves alone meet as ever."""
+        crowd = [present(number) for number in range(3, 3 + 2 * MEMBER_BURST)]
+        for each, _ in crowd:
+            self.online[each.member.address] = each
+            self.describe(each)
+            self.rendezvous.asked(self.a, each.member.address, 0)
+        self.assertEqual(len(self.met(self.link_a)), MEMBER_BURST)
+        self.rendezvous.asked(self.a, crowd[-1][0].member.address, MEMBER_INTERVAL)
+        self.assertEqual(len(self.met(self.link_a)), 1)
+        self.rendezvous.asked(self.b, crowd[-2][0].member.address, 0)
+        self.assertEqual(len(self.met(self.link_b)), 1)
 
     def test_not_online(self) -> None:
         """Who asks for somebody absent, unknown or itself is told so."""

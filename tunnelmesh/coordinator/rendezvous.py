@@ -28,6 +28,15 @@ INTERVAL = 3.0
 possible unannounced is to be found within five seconds, and a meeting costs each router no more
 than some dozen small packets for each of the pair's addresses."""
 
+MEMBER_BURST = 128
+MEMBER_INTERVAL = 0.1
+"""The same for all meetings that one member asks for. A member may claim anybody's address as its
+own, and have all that it meets send their probes there: so it meets ten in a second and not
+thousands, while one that has come back meets a hundred at once."""
+
+MEMBERS_KEPT = 1 << 12
+"""Members whose asking is remembered."""
+
 PAIRS_KEPT = 1 << 16
 """Pairs whose last meeting is remembered: some ten megabytes."""
 
@@ -70,6 +79,7 @@ class Rendezvous:
         self._random = random
         self._last: OrderedDict[Pair, _Meeting] = OrderedDict()
         self._rate = TokenBuckets(BURST, INTERVAL, PAIRS_KEPT)
+        self._member_rate = TokenBuckets(MEMBER_BURST, MEMBER_INTERVAL, MEMBERS_KEPT)
         self._waiting: dict[IPv4Address, set[IPv4Address]] = {}
 
     def asked(self, asker: Presence, address: IPv4Address, now: float) -> None:
@@ -102,7 +112,8 @@ class Rendezvous:
         """A meeting needs both descriptions; peers send theirs soon after signing in."""
         self._waiting.setdefault(silent.member.address, set()).add(other.member.address)
 
-    def _meet(self, a: Presence, b: Presence, now: float) -> None:
+    def _meet(self, asker: Presence, other: Presence, now: float) -> None:
+        a, b = asker, other
         if a.member.address > b.member.address:
             a, b = b, a
         pair = frozenset((a.member.address, b.member.address))
@@ -111,6 +122,8 @@ class Rendezvous:
         if last and now - last.at < CROSSING and last.descriptions == descriptions:
             return
         if not self._rate.take(pair, now):
+            return
+        if not self._member_rate.take(asker.member.address, now):
             return
         self._last[pair] = _Meeting(now, descriptions)
         self._last.move_to_end(pair)
