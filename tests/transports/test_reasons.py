@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet import error
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.errors import TrustError
@@ -22,6 +23,7 @@ class ReasonTests(SynchronousTestCase):
             (error.TCPTimedOutError(), "no answer"),
             (error.DNSLookupError("x"), "its name is not known to the DNS"),
             (error.ConnectError(113, "No route to host"), "No route to host"),
+            (error.ConnectError(string=Failure(error.ConnectionDone())), "no connection"),
             (error.ConnectionDone(), "the other end closed the connection"),
             (error.ConnectionLost(), "the connection was lost"),
             (OSError(24, "Too many open files"), "Too many open files"),

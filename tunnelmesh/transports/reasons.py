@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from OpenSSL import SSL
 from twisted.internet import error
+from twisted.python.failure import Failure
 
 from tunnelmesh.errors import TunnelMeshError
 
@@ -38,6 +39,8 @@ def reason_text(problem: BaseException) -> str:
     for kind, words in _WORDS:
         if isinstance(problem, kind):
             return words
+    if isinstance(problem, error.ConnectError) and isinstance(problem.args[0], Failure):
+        return "no connection"  # Twisted has seen an error on the socket, and not asked which
     if isinstance(problem, error.ConnectError) and problem.osError is not None:
         problem = OSError(problem.osError, str(problem))
     if isinstance(problem, OSError) and problem.strerror:
