@@ -17,7 +17,6 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tunnelmesh import fatal
 from tunnelmesh.config import CoordinatorConfig
@@ -37,6 +36,7 @@ from tunnelmesh.identity import Identity
 from tunnelmesh.transports.one_port import OnePortFactory
 from tunnelmesh.transports.ssh.server import make_ssh_factory
 from tunnelmesh.transports.tls import Chain, certificate_chain, read_chain, server_tls
+from tunnelmesh.transports.visits import VisitFactory
 from tunnelmesh.transports.websocket.server import LinkResource
 
 _log = Logger()
@@ -121,10 +121,7 @@ class Coordinator(MultiService):
             system.unix_time,
         )
         site = make_site(reactor, enrol, LinkResource(reactor, signalling))
-        https = TLSMemoryBIOFactory(
-            server_tls(self._chain(identity, host)), False, site, clock=reactor
-        )
-        https.noisy = False
+        https = VisitFactory(reactor, server_tls(self._chain(identity, host)), site)
         ssh = make_ssh_factory(
             reactor, identity.private_key, signalling.is_member, lambda: signalling
         )

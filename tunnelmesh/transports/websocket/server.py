@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import BAD_REQUEST, Request
 
 from tunnelmesh.interfaces import ILinkUser
+from tunnelmesh.transports.visits import Visit
 from tunnelmesh.transports.websocket.link import MAX_STRANGERS_MESSAGE, OPTIONS, SUBPROTOCOL, Link
 
 
@@ -28,6 +29,12 @@ class ServerLink(Link, WebSocketServerProtocol):
         if SUBPROTOCOL not in request.protocols:
             raise ConnectionDeny(BAD_REQUEST, f"this is for WebSocket subprotocol {SUBPROTOCOL}")
         return SUBPROTOCOL
+
+    def onOpen(self) -> None:
+        """The handshake is done: from here on, signing in is what is waited for."""
+        if isinstance(self.transport, Visit):
+            self.transport.settled()
+        super().onOpen()
 
 
 class LinkResource(WebSocketResource):
