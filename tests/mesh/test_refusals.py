@@ -66,7 +66,7 @@ class RefusalTests(MeshTestCase):
             Refusal("garbled", ["--join=tm1:AAAA"], "the token was mistyped or cut off", NOTHING),
             Refusal("unknown", [f"--join={unknown}"], "does not know this token"),
             Refusal("impostor", [f"--join={impostor}"], "somebody is in between, or"),
-            Refusal("nowhere", [f"--join={nowhere}"], "203.0.113.99:443 cannot be reached"),
+            Refusal("nowhere", [f"--join={nowhere}"], "203.0.113.99:443 cannot be reached: no "),
             Refusal("used", [f"--join={self.used}"], "has been used"),
             Refusal(
                 "expired",
@@ -107,32 +107,35 @@ class RefusalTests(MeshTestCase):
             chosen = free | {f"--{name}-port": port for name, port in taken.items()}
             return [f"{option}={port}" for option, port in chosen.items()]
 
+        same = f"--state-dir={self.mesh.coordinator.state_dir}"
         self.check(
             "coordinator",
             self.world.coordinator,
             Refusal("stun", ports(stun=3478), "UDP 0.0.0.0:3478", None),
             Refusal("ssh", ports(ssh=2222), "2222", None),
             Refusal("https", ports(https=443), "443", None),
-            Refusal("coordinator", ports(), "already running with the state directory", None),
+            Refusal("same", [*ports(), same], "already running with the state directory", None),
         )
 
     def check(self, role: str, host: Host, *refusals: Refusal) -> None:
         """Run them, all at once, and look at what each says and leaves."""
+        folder = self.mesh.folder / "refused"
+        folder.mkdir()
         programs = []
         for each in refusals:
             argv = [*each.under, *TWISTD, "--nodaemon", "--pidfile=", "tunnelmesh"]
-            argv += [f"--role={role}", f"--state-dir={self.mesh.folder / each.name}"]
+            argv += [f"--role={role}", f"--state-dir={folder / each.name}"]
             argv += [f"--name={each.name}"] if role == "peer" else []
             programs.append(host.popen([*argv, *each.options], stdout=PIPE, stderr=PIPE, text=True))
         for each, program in zip(refusals, programs, strict=True):
             told, complaint = program.communicate(timeout=PATIENCE)
-            self.assertIn(each.words, complaint, each.name)
+            self.assertIn(each.words, complaint, f"{each.name}: {complaint}")
             self.assertEqual(complaint.count("\n"), 1, each.name)
             self.assertTrue(complaint.startswith("tunnelmesh: "), each.name)
             self.assertEqual(program.returncode, each.status, each.name)
-            self.assertNotIn("Traceback", told, each.name)
+            self.assertNotIn("Traceback", told, f"{each.name}: {told}")
             if each.left is not None:
-                self.assertEqual(files(self.mesh.folder / each.name), each.left, each.name)
+                self.assertEqual(files(folder / each.name), each.left, each.name)
 
     def expired(self, token: Token) -> str:
         """A token like that one, which has expired a moment ago."""
