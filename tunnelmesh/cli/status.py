@@ -61,9 +61,8 @@ def _print_peer(answer: dict[str, Any]) -> None:
             print(f"               {route}: {reason}")
     if answer["mode"] == "userspace":
         print("  no network device: only 'tunnelmesh' commands use the mesh")
-    for name, offered in answer["refused"].items():
-        print(f"  REFUSED      {name} is offered with another key, {offered}; if that is right:")
-        print(f"               tunnelmesh forget {name}")
+    for name, odd in answer["refused"].items():
+        print(f"  REFUSED      {name}: {odd}")
     print()
     _print_peers(answer["peers"])
 

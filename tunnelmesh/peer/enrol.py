@@ -15,7 +15,7 @@ from tunnelmesh.identity import Identity
 from tunnelmesh.peer.egress import Egress
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.transports.proxy_settings import Proxy
-from tunnelmesh.transports.reasons import reason_text
+from tunnelmesh.transports.reasons import printable, reason_text
 from tunnelmesh.wire import enrol, schema
 from tunnelmesh.wire.enrol import Enrol, Enrolled, NotEnrolled
 from tunnelmesh.wire.token import Token
@@ -104,7 +104,7 @@ def _membership(status: int, body: bytes, token: Token) -> Membership:
     try:
         answer = schema.parse(body)
         if status != 200:
-            raise EnrolmentError(schema.load(NotEnrolled, answer).message)
+            raise EnrolmentError(printable(schema.load(NotEnrolled, answer).message))
         enrolled = schema.load(Enrolled, answer)
         return Membership(
             token.host,

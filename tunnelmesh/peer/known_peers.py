@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import NamedTuple
 
 from twisted.logger import Logger
 
 from tunnelmesh.errors import ConfigError, UnknownPeerError
+from tunnelmesh.identity import fingerprint
 from tunnelmesh.peer.membership import write_whole
 from tunnelmesh.wire.enrol import is_name
 
@@ -17,18 +20,31 @@ FILE = "known_peers"
 KEY_SIZE = 32
 """Bytes of an Ed25519 public key."""
 
+_NOWHERE = IPv4Address(0)
+
 _log = Logger()
 
 
+class Pin(NamedTuple):
+    """Who a name is: its Ed25519 public key, and its mesh address.
+
+    The address belongs to it, since it is what programs send to: a coordinator that gave it to
+    another member would lead the traffic there.
+    """
+
+    key: bytes
+    address: IPv4Address
+
+
 class KnownPeers:
-    """The pins, kept in a file of lines ``name key`` (base64).
+    """The pins, kept in a file of lines ``name key address`` (the key in base64).
 
     :raises ConfigError: if the file cannot be read or is damaged.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / FILE
-        self._keys: dict[str, bytes] = {}
+        self._pins: dict[str, Pin] = {}
         try:
             lines = self._path.read_text("utf-8").splitlines()
         except FileNotFoundError:
@@ -36,31 +52,38 @@ class KnownPeers:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._path} cannot be read: {error}") from None
         for number, line in enumerate(lines, 1):
-            name, _, text = line.partition(" ")
             try:
-                key = b64decode(text, validate=True)
-            except (Base64Error, ValueError):
-                key = b""
-            if len(key) != KEY_SIZE or not is_name(name):
+                name, key, address = line.split(" ")
+                pin = Pin(b64decode(key, validate=True), IPv4Address(address))
+            except ValueError:  # Base64Error and AddressValueError are such
+                name, pin = "", Pin(b"", _NOWHERE)
+            if len(pin.key) != KEY_SIZE or not is_name(name):
                 raise ConfigError(f"{self._path}, line {number} is damaged; delete it")
-            self._keys[name] = key
+            self._pins[name] = pin
 
-    def pinned(self, name: str) -> bytes | None:
-        """The key pinned for a name."""
-        return self._keys.get(name)
-
-    def believe(self, members: dict[str, bytes]) -> dict[str, bytes]:
+    def believe(self, members: Mapping[str, Pin]) -> dict[str, str]:
         """Pin the names that are new.
 
-        :param members: names and keys as the coordinator offers them.
-        :returns: those whose key is not the pinned one: do not talk to them.
+        :param members: as the coordinator offers them.
+        :returns: those who are not who they were, with what is odd and what to do: do not talk to
+            them.
 
         What cannot be written is pinned as long as this process lives.
         """
-        strange = {n: key for n, key in members.items() if self._keys.get(n, key) != key}
-        fresh = {n: key for n, key in members.items() if n not in self._keys}
+        holders = {pin.address: name for name, pin in self._pins.items()}
+        strange = {}
+        fresh = {}
+        for name, offered in members.items():
+            known = self._pins.get(name)
+            holder = holders.setdefault(offered.address, name)
+            if known == offered:
+                continue
+            if known is None and holder == name:
+                fresh[name] = offered
+            else:
+                strange[name] = _odd(name, known, offered, holder)
         if fresh:
-            self._keys |= fresh
+            self._pins |= fresh
             try:
                 self._save()
             except ConfigError as error:
@@ -68,15 +91,28 @@ class KnownPeers:
         return strange
 
     def forget(self, name: str) -> None:
-        """Drop a pin, so that the next key seen is taken.
+        """Drop a pin, so that what is offered next is taken.
 
         :raises UnknownPeerError: if there is none.
         """
-        if name not in self._keys:
+        if name not in self._pins:
             raise UnknownPeerError(f"no key is pinned for {name!r}")
-        del self._keys[name]
+        del self._pins[name]
         self._save()
 
     def _save(self) -> None:
-        lines = (f"{name} {b64encode(key).decode()}\n" for name, key in sorted(self._keys.items()))
+        lines = (
+            f"{name} {b64encode(pin.key).decode()} {pin.address}\n"
+            for name, pin in sorted(self._pins.items())
+        )
         write_whole(self._path, "".join(lines))
+
+
+def _odd(name: str, known: Pin | None, offered: Pin, holder: str) -> str:
+    if known is not None and known.key != offered.key:
+        what, forget = f"has another key, {fingerprint(offered.key)}, than the one first seen", name
+    elif holder != name:
+        what, forget = f"has the address of {holder}", holder
+    else:
+        what, forget = "has another address than the one first seen", name
+    return f"{what}; if that is right, run 'tunnelmesh forget {forget}'"

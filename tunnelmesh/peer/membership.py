@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunnelmesh.errors import ConfigError, DecodeError
 from tunnelmesh.wire import schema
+from tunnelmesh.wire.enrol import is_name
 
 FILE = "membership.json"
 
@@ -42,12 +43,14 @@ class Membership:
     def __post_init__(self) -> None:
         """Check what no type says.
 
-        :raises DecodeError: if the prefix length or a key's is impossible.
+        :raises DecodeError: if the name, the prefix length or a key's is impossible.
         """
         if not 0 < self.prefix <= 32:
             raise DecodeError(f"prefix: {self.prefix} is not a prefix length")
         if len(self.coordinator_key) != 32:
             raise DecodeError("coordinator_key: not an Ed25519 public key")
+        if not is_name(self.name):
+            raise DecodeError("name: not one of a machine")
 
     @property
     def interface(self) -> IPv4Interface:

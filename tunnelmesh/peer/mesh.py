@@ -9,11 +9,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tunnelmesh.errors import DecodeError, TunnelMeshError, UnknownPeerError
-from tunnelmesh.identity import fingerprint
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
+from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Deliver, Output, Reply
-from tunnelmesh.peer.known_peers import KnownPeers
+from tunnelmesh.peer.known_peers import KnownPeers, Pin
 from tunnelmesh.peer.remote import Remote, Surroundings
+from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import ECHO_REPLY, ECHO_REQUEST, Echo
 from tunnelmesh.wire.enrol import is_name
@@ -24,6 +25,11 @@ from tunnelmesh.wire.stun import is_stun
 EAGER = 16
 """Up to so many online peers, paths are sought before anybody sends: the first packet then finds
 one. In a larger mesh that would be a storm whenever somebody comes online."""
+
+MEETINGS = 20.0
+MEETINGS_BURST = 128.0
+"""Meetings held in a second, and at once: each sends about a hundred packets to wherever the
+coordinator says, so that more of them would make a weapon."""
 
 _DATA = b"\x04"
 """First byte of a WireGuard transport message: most of what arrives."""
@@ -42,7 +48,7 @@ class Mesh:
     :param stun_received: takes the STUN messages out of the main socket's datagrams.
 
     :ivar remotes: the other members, by name.
-    :ivar refused: names whose key is not the pinned one, with the offered fingerprint.
+    :ivar refused: names that are not who they were, with what is odd about them.
     :ivar dropped: packets and datagrams dropped, by reason.
     """
 
@@ -61,6 +67,7 @@ class Mesh:
         self._known = known
         self._stun_received = stun_received
         self._linked = False
+        self._meetings = TokenBucket(MEETINGS, MEETINGS_BURST)
         self._offered: dict[str, RosterEntry] = {}
         self._routes: dict[bytes, Remote] = {}
         self._hints: dict[bytes, Remote] = {}
@@ -69,12 +76,14 @@ class Mesh:
 
     def roster_received(self, roster: Roster) -> None:
         """The coordinator says who is a member, and who of them is online."""
-        entries = [entry for entry in roster.peers if is_name(entry.name) and len(entry.key) == 32]
+        entries = [entry for entry in roster.peers if self._is_possible(entry)]
         self.dropped["malformed member"] += len(roster.peers) - len(entries)
-        strange = self._known.believe({entry.name: entry.key for entry in entries})
+        strange = self._known.believe(
+            {entry.name: Pin(entry.key, entry.address) for entry in entries}
+        )
         for entry in entries:
             if entry.name in strange:
-                self._refuse(entry)
+                self._refuse(entry, strange[entry.name])
             else:
                 self._admit(entry)
         self._be_eager()
@@ -118,9 +127,8 @@ class Mesh:
         :raises UnknownPeerError: if none is pinned.
         """
         self._known.forget(name)
-        refused = self.refused.pop(name, None)
-        if refused is not None and name in self._offered:
-            self.roster_received(Roster((self._offered.pop(name),)))
+        offered, self._offered, self.refused = self._offered, {}, {}
+        self.roster_received(Roster(tuple(offered.values())))
 
     def remote(self, name: str) -> Remote:
         """A member, by name (with or without ``.mesh``) or mesh address.
@@ -129,10 +137,7 @@ class Mesh:
         """
         plain = name.lower().removesuffix(".mesh")
         if plain in self.refused:
-            raise UnknownPeerError(
-                f"{plain} is offered with another key ({self.refused[plain]}) than the one first "
-                f"seen; if that is right, run 'tunnelmesh forget {plain}'"
-            )
+            raise UnknownPeerError(f"{plain} {self.refused[plain]}")
         found = self.remotes.get(plain)
         for remote in self.remotes.values():
             if plain in (str(remote.address), str(remote.address6)):
@@ -151,11 +156,21 @@ class Mesh:
             if remote is None:
                 self.dropped["signal about a stranger"] += 1
             elif isinstance(signal, Meet):
-                remote.meet(signal)
+                if self._meetings.take(self._around.reactor.seconds()):
+                    remote.meet(signal)
+                else:
+                    self.dropped["too many meetings"] += 1
             elif isinstance(signal, Hold):
                 self._around.relay.path_to(signal.address).pauseProducing()
             elif isinstance(signal, Release):
                 self._around.relay.path_to(signal.address).resumeProducing()
+
+    def _is_possible(self, entry: RosterEntry) -> bool:
+        """Whether there can be such a member: packets from an address outside the mesh, or from
+        our own, would pass for somebody else's."""
+        interface = self._around.interface
+        possible = entry.address in interface.network and entry.address != interface.ip
+        return possible and is_name(entry.name) and len(entry.key) == 32
 
     def _admit(self, entry: RosterEntry) -> None:
         remote = self.remotes.get(entry.name)
@@ -182,15 +197,10 @@ class Mesh:
             _log.info("{peer} is {state}", peer=remote.name, state=state)
         remote.presence(entry.online, self._linked)
 
-    def _refuse(self, entry: RosterEntry) -> None:
-        offered = fingerprint(entry.key)
-        if self.refused.get(entry.name) != offered:
-            _log.warn(
-                "{name} is offered with another key, {offered}, than the one first seen: refused",
-                name=entry.name,
-                offered=offered,
-            )
-        self.refused[entry.name] = offered
+    def _refuse(self, entry: RosterEntry, odd: str) -> None:
+        if self.refused.get(entry.name) != odd:
+            _log.warn("{name} is refused: it {odd}", name=entry.name, odd=odd)
+        self.refused[entry.name] = odd
         self._offered[entry.name] = entry
         if entry.name in self.remotes:
             self._dismiss(self.remotes[entry.name])
@@ -270,7 +280,8 @@ class Mesh:
             self.dropped["bad probe"] += 1
 
     def _open(self, datagrams: Sequence[bytes], path: IPath) -> None:
-        source = b"relay" if path.remote is None else str(path.remote).encode()
+        # Behind the relay each peer is a place of its own, or one could use up all others' share.
+        source = path.address if isinstance(path, RelayPath) else str(path.remote).encode()
         now = self._around.reactor.seconds()
         device = self._around.device
         strays = device.counters.unknown_index
@@ -295,17 +306,23 @@ class Mesh:
                 remote.restore_session()
 
     def _deliver(self, remote: Remote, packets: Sequence[bytes]) -> None:
-        """Hand packets to the kernel, if they come from the peer's own addresses."""
-        own4, own6 = remote.address.packed, remote.address6.packed
+        """Hand packets to the kernel, if they are from the peer's own address to ours.
+
+        The kernel would deliver to any other address that this machine has, or forward.
+        """
+        ends4 = remote.address.packed + self._around.interface.ip.packed
+        ends6 = remote.address6.packed + self._around.address6.packed
         genuine = []
         for packet in packets:
             version = packet[0] >> 4
-            if (version == 4 and packet[12:16] == own4) or (version == 6 and packet[8:24] == own6):
+            if (version == 4 and packet[12:20] == ends4) or (
+                version == 6 and packet[8:40] == ends6
+            ):
                 genuine.append(packet)
             elif control.is_control(packet):
                 self._control(remote, packet)
             else:
-                self.dropped["not the peer's own address"] += 1
+                self.dropped["not from the peer's own address to ours"] += 1
         if genuine:
             remote.wanted = True
             if self.device is not None:

@@ -39,6 +39,9 @@ BLOCKED_LONG = 60.0
 
 BLOCKED_LONG_RETRY = 15.0
 
+MOST_SERVERS = 4
+"""STUN ports asked: a coordinator has two, and its word must not make us send to hundreds."""
+
 _log = Logger()
 
 
@@ -103,7 +106,7 @@ class Network:
             except Exception as error:
                 _log.info("no address for {host}: {error}", host=host, error=error)
                 return
-        servers = tuple(Endpoint(address, port) for port in ports)
+        servers = tuple(Endpoint(address, p) for p in ports[:MOST_SERVERS] if 0 < p < 65536)
         if servers != self._servers:
             self._servers = servers
             self.restart()

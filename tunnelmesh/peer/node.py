@@ -72,6 +72,8 @@ class Node:
             entropy=system.entropy,
             tokens=lambda: next(token),
             private_key=identity.x25519_private,
+            interface=membership.interface,
+            address6=mesh_address6(identity.public_key),
             device=device,
             udp=self.udp,
             relay=relay,

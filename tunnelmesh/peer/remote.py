@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address
 from random import Random
 from typing import Any
 
@@ -28,23 +29,37 @@ from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
 from tunnelmesh.wire.signal import Connect, Describe, Meet, RosterEntry, Signal
+from tunnelmesh.wire.wireguard import TRANSPORT
 
 FULL_SIZE = 1452
 """Bytes of the largest datagram that traffic sends: a packet of the device's 1,420 bytes and the
 tunnel's 32. Larger pings would prove what is not needed, smaller ones would not prove enough."""
+
+WAITING = 32
+"""Datagrams of traffic kept while there is no way at all, the last ones: a TCP flow's last attempts
+are among them. With these it goes on at once, and not when its timer, which has grown as long as
+the outage, expires next."""
+
+LONGEST_WAIT = 2.0
+"""Seconds that the coordinator may delay a meeting: it has no reason to exceed one."""
 
 _log = Logger()
 
 
 @dataclass
 class Surroundings:
-    """What all remote peers of one machine share."""
+    """What all remote peers of one machine share.
+
+    :ivar interface: this machine's mesh address, in the mesh's network; *address6* its IPv6 one.
+    """
 
     reactor: Any
     random: Random
     entropy: Callable[[int], bytes]
     tokens: Callable[[], int]
     private_key: bytes
+    interface: IPv4Interface
+    address6: IPv6Address
     device: Device
     udp: UdpTransport
     relay: RelayTransport
@@ -87,8 +102,10 @@ class Remote:
         self._around = around
         self._relay = around.relay.path_to(entry.address)
         self._punch: Punch | None = None
+        self._waiting: deque[bytes] = deque(maxlen=WAITING)
         self._retry = Retry(around.reactor.seconds(), around.random)
         self._timer = Timer(around.reactor, self._expired)
+        self._forgotten = False
 
     # What the mesh tells.
 
@@ -124,7 +141,8 @@ class Remote:
     def restore_session(self) -> None:
         """The peer uses a session that we do not have: make one before it finds out by itself."""
         if not self.tunnel.established:
-            self._perform(self.tunnel.initiate(self._now(), urgent=True))
+            # Not urgently: the answer to an initiation that was replaced is a stray as well.
+            self._perform(self.tunnel.initiate(self._now()))
             self._rearm()
 
     def link_changed(self, before: str, failed_since: float | None) -> None:
@@ -156,13 +174,15 @@ class Remote:
             return
         self._around.met()
         candidates = endpoints_to_try(meet.them, self._around.own())
-        self._begin(candidates, now + meet.after)
+        outer = [endpoint for endpoint in candidates if not self._is_inner(endpoint)]
+        self._begin(outer, now + min(max(meet.after, 0.0), LONGEST_WAIT))
         self.attempts += 1
         self._retry.tried(now, self.hopeful)
         self._rearm()
 
     def forget(self) -> None:
-        """The peer is no member any more, or its key is not believed."""
+        """The peer is no member any more, or its key is not believed; nothing is sent any more."""
+        self._forgotten = True
         self._timer.cancel()
         self._around.device.remove_peer(self.tunnel)
 
@@ -183,6 +203,8 @@ class Remote:
 
     def send(self, packets: Sequence[bytes]) -> None:
         """Carry a batch of IP packets (or control messages) to the peer."""
+        if self._forgotten:
+            return
         now = self._now()
         self.wanted = True
         self._retry.used(now)
@@ -206,7 +228,7 @@ class Remote:
         :raises DecodeError: if it is not authentic.
         """
         probe = self.seal.open(datagram)
-        if self._around.relay_only and path.remote is not None:
+        if path.remote is not None and (self._around.relay_only or self._is_inner(path.remote)):
             return  # an answer would make the other side take the direct path
         now = self._now()
         if probe.kind == PING:
@@ -231,8 +253,13 @@ class Remote:
         way = _way_of(path)
         if way in self.ladder.ways:
             self._switched(self.ladder.heard(way, now), now)
-        elif way != RELAY:
+        elif way != RELAY and not self._is_inner(path.remote):
             self._check(path.remote, now)
+
+    def _is_inner(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is in the mesh itself: that path would run through the tunnel, and
+        the tunnel through that path, without end."""
+        return ip_address(endpoint.host) in self._around.interface.network
 
     def _check(self, endpoint: Endpoint, now: float) -> None:
         """The peer shows up at an endpoint that is new: see whether it can be reached there."""
@@ -296,6 +323,8 @@ class Remote:
     def _transmit(self, datagrams: Sequence[bytes]) -> None:
         way = self.ladder.current
         if way is None:
+            # Handshakes are made anew when there is a way again.
+            self._waiting.extend(each for each in datagrams if each.startswith(TRANSPORT))
             return
         self.ladder.sent(self._now(), max(map(len, datagrams)))
         self._path(way).write(datagrams)
@@ -315,6 +344,10 @@ class Remote:
             elif switch.before is not None:
                 self._retry.hint(now)
                 self._around.path_failed()
+            if switch.before is None and self._waiting:
+                waiting = list(self._waiting)
+                self._waiting.clear()
+                self._transmit(waiting)
             if switch.before is None and not self.tunnel.established and self.wanted:
                 self._perform(self.tunnel.initiate(now, urgent=True))
 

@@ -14,6 +14,7 @@ from tunnelmesh.identity import Identity
 from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.paths.health import Health, State
 from tunnelmesh.peer.timer import Timer
+from tunnelmesh.transports.reasons import printable
 from tunnelmesh.wire import frame, signal
 from tunnelmesh.wire.signal import Challenge, Ping, Pong, Refused, Signal, SignIn, Welcome
 
@@ -126,10 +127,10 @@ class Session:
 
     def frames_received(self, link: ILink, frames: Sequence[tuple[int, bytes]]) -> None:
         """Frames arrived."""
-        if self._over is not None:
-            return
         self.health.heard(self._reactor.seconds())
         for kind, body in frames:
+            if self._over is not None:
+                return  # by what one of them said
             if kind == frame.RELAY and self.welcome is not None:
                 self._relay_received(body)
             elif kind == frame.SIGNAL:
@@ -176,7 +177,7 @@ class Session:
         elif isinstance(message, Challenge):
             self._challenged(message)
         elif isinstance(message, Refused):
-            self._fail(LinkError(f"the coordinator refuses: {message.message}"))
+            self._fail(LinkError(f"the coordinator refuses: {printable(message.message)}"))
         elif isinstance(message, Welcome):
             self._welcomed(message)
         elif self.welcome is not None:

@@ -23,6 +23,7 @@ FRAME = 48 * 1024
 class RelayPath:
     """The way to one peer through the coordinator.
 
+    :ivar address: the peer's mesh address, 4 bytes.
     :ivar dropped: datagrams dropped because the link, or the other peer's, was full or gone.
     """
 
@@ -32,7 +33,7 @@ class RelayPath:
     def __init__(self, transport: RelayTransport, address: bytes) -> None:
         self.dropped = 0
         self._transport = transport
-        self._address = address
+        self.address = address
         self._held = False
 
     @property
@@ -46,7 +47,7 @@ class RelayPath:
             self.dropped += len(datagrams)
             return
         for batch in _split(datagrams):
-            if not self._transport.send(frame.encode_relay(self._address, batch)):
+            if not self._transport.send(frame.encode_relay(self.address, batch)):
                 self.dropped += len(batch)
 
     def pauseProducing(self) -> None:
