@@ -138,7 +138,6 @@ def count_idle(host: Host, seconds: float) -> float:
 
 def row(kinds: tuple[str, str], trials: Sequence[Trial]) -> dict[str, Any]:
     """What the trials of one pair say together: medians, and what the last was on."""
-    path, back = trials[-1].paths
     return {
         "kinds": kinds,
         "punchable": punchable(*(KINDS[kind] for kind in kinds)),
@@ -147,7 +146,7 @@ def row(kinds: tuple[str, str], trials: Sequence[Trial]) -> dict[str, Any]:
         "first": median(trial.first for trial in trials),
         "both": median(trial.both for trial in trials),
         "direct": median(trial.direct for trial in trials),
-        "path": path if path == back else f"{path}/{back}",
+        "path": " + ".join(dict.fromkeys(str(path) for path in trials[-1].paths)),
         "idle": median(trial.idle for trial in trials),
         "trials": [asdict(trial) for trial in trials],
     }
@@ -173,7 +172,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "connected_percent": percent(sum(t["first"] is not None for _, t in trials), len(trials)),
         "punchable_direct_percent": percent(len(direct), len(hopeful)),
         "ends_agree_percent": percent(
-            sum(trial["paths"][0] == trial["paths"][1] for _, trial in trials), len(trials)
+            sum(agreed(trial["paths"]) for _, trial in trials), len(trials)
         ),
         "start": figures(trial["start"] for _, trial in trials),
         "first": figures(trial["first"] for _, trial in trials),
@@ -186,6 +185,11 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ours = result[key]["median"]
         result[f"{name}_times_elsewhere"] = ours and ours / ELSEWHERE[name]
     return result
+
+
+def agreed(paths: Sequence[str | None]) -> bool:
+    """Whether both are direct, or both relayed: each end of a relayed path names its own link."""
+    return None not in paths and (paths[0] == "udp") == (paths[1] == "udp")
 
 
 def percent(part: int, whole: int) -> float | None:
@@ -271,7 +275,7 @@ def main() -> None:
             print(line(each), flush=True)
     result = summary(rows)
     if options.json:
-        print(json.dumps({"pairs": rows, **result}))
+        print(json.dumps({"pairs": rows, "summary": result}))
     else:
         print(*told(result), sep="\n")
 
