@@ -91,8 +91,9 @@ class Mesh:
     def linked(self, linked: bool) -> None:
         """Whether there is a link to the coordinator."""
         self._linked = linked
-        for remote in list(self.remotes.values()):
-            remote.presence(remote.online, linked)
+        if not linked:  # otherwise a roster follows, which says who is there now
+            for remote in list(self.remotes.values()):
+                remote.presence(remote.online, linked)
 
     def link_changed(self, before: str, failed_since: float | None) -> None:
         """The link is made of something else now."""
@@ -310,19 +311,21 @@ class Mesh:
 
         The kernel would deliver to any other address that this machine has, or forward.
         """
-        ends4 = remote.address.packed + self._around.interface.ip.packed
-        ends6 = remote.address6.packed + self._around.address6.packed
+        own4, own6 = remote.address.packed, remote.address6.packed
+        both4 = own4 + self._around.interface.ip.packed
+        both6 = own6 + self._around.address6.packed
         genuine = []
         for packet in packets:
             version = packet[0] >> 4
-            if (version == 4 and packet[12:20] == ends4) or (
-                version == 6 and packet[8:40] == ends6
-            ):
+            ends = packet[12:20] if version == 4 else packet[8:40]
+            if ends == (both4 if version == 4 else both6):
                 genuine.append(packet)
             elif control.is_control(packet):
                 self._control(remote, packet)
+            elif ends.startswith(own4 if version == 4 else own6):
+                self.dropped["not to this machine's own address"] += 1
             else:
-                self.dropped["not from the peer's own address to ours"] += 1
+                self.dropped["not the peer's own address"] += 1
         if genuine:
             remote.wanted = True
             if self.device is not None:
