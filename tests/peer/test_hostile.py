@@ -16,9 +16,11 @@ from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.coordinator.fakes import FakeLink
 from tunnelmesh.identity import Identity, mesh_address6, x25519_public
+from tunnelmesh.interfaces import ITunnelDevice
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
 from tunnelmesh.peer.known_peers import KnownPeers
@@ -51,7 +53,7 @@ class _Udp(UdpTransport):
     """A socket that remembers what it was to send."""
 
     def __init__(self) -> None:
-        super().__init__(self)
+        super().__init__(self)  # type: ignore[arg-type]  # nothing arrives
         self.sent: list[Endpoint] = []
 
     local_port = 4242
@@ -60,14 +62,21 @@ class _Udp(UdpTransport):
         self.sent += [remote] * len(datagrams)
 
 
+@implementer(ITunnelDevice)
 class _Kernel:
     """A tunnel device that keeps what it is given."""
+
+    name = "tm0"
+    mtu = 1420
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
 
     def start(self, user: object) -> None:
         """There is nothing to deliver."""
+
+    def stop(self) -> None:
+        """There is nothing to close."""
 
     def write(self, packets: Sequence[bytes]) -> None:
         self.packets += packets
@@ -102,7 +111,7 @@ class HostileTestCase(SynchronousTestCase):
         state = Path(self.mktemp())
         state.mkdir()
         self.mesh = Mesh(around, KnownPeers(state), lambda datagrams, path: None)
-        self.kernel: Any = _Kernel()
+        self.kernel = _Kernel()
         self.mesh.use(self.kernel)
         self.mesh.linked(True)
 
