@@ -10,8 +10,8 @@ names the pair and the direction to who knows them and is random to anybody else
 direction, a probe that is reflected means nothing to its sender.
 
 A pong repeats its ping's token and size, and tells the address the ping came from. A replayed ping
-earns one pong of its own size, and nothing else: a path counts only when a pong answers a token
-that is still awaited on it.
+earns one pong of its own size and, from a new endpoint, one bounded attempt at punching there; a
+path counts only when a pong answers a token that is still awaited on it.
 """
 
 from __future__ import annotations
