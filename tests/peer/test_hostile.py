@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -23,8 +24,10 @@ from tunnelmesh.identity import Identity, mesh_address6, x25519_public
 from tunnelmesh.interfaces import ITunnelDevice
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
+from tunnelmesh.peer.coordinator_link import CoordinatorLink
+from tunnelmesh.peer.egress import Route, Whereabouts
 from tunnelmesh.peer.known_peers import KnownPeers
-from tunnelmesh.peer.mesh import MEETINGS_BURST, Mesh
+from tunnelmesh.peer.mesh import MEETINGS_BURST, STRAYS, Mesh
 from tunnelmesh.peer.network import MOST_SERVERS, Network
 from tunnelmesh.peer.remote import Remote, Surroundings
 from tunnelmesh.peer.session import Session
@@ -245,6 +248,20 @@ class PacketTests(HostileTestCase):
         self.assertEqual(self.mesh.dropped["not to this machine's own address"], 3)
         self.assertEqual(self.mesh.dropped["not the peer's own address"], 3)
 
+    def test_strays(self) -> None:
+        """Messages of no session, which anybody can send, cause a search now and then."""
+        searched = []
+
+        def is_at(remote: Remote, path: object) -> bool:
+            searched.append(path)
+            return False
+
+        self.patch(Remote, "is_at", is_at)
+        path = self.udp.path_to(Endpoint("203.0.113.7", 53))
+        for number in range(1000):
+            self.mesh.datagrams_received([b"\4\0\0\0" + number.to_bytes(28, "big")], path)
+        self.assertEqual(len(searched), STRAYS)
+
 
 class WelcomeTests(HostileTestCase):
     """A coordinator whose welcome is odd."""
@@ -278,3 +295,43 @@ class WelcomeTests(HostileTestCase):
         self.assertIsNone(session.welcome)
         self.assertEqual(lost, ["the coordinator refuses: go \N{REPLACEMENT CHARACTER}[2Jaway"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_welcome_and_gone(self) -> None:
+        """Welcomed and dropped again and again, a peer does not come back as fast as it can."""
+        clock, opened = self.clock, []
+
+        class Short:
+            """A coordinator, by the one way there is."""
+
+            routes = (Route("ssh", None),)
+
+            def open(
+                self, route: Route, identity: Identity, session: Session
+            ) -> Deferred[FakeLink]:
+                link = FakeLink("ssh")
+                opened.append(clock.seconds())
+                session.link_opened(link)
+                welcome = signal.encode(Welcome("own", OWN_ADDRESS, 16, ()))
+                session.frames_received(link, frame.FrameDecoder().receive(welcome))
+                clock.callLater(0.01, session.link_lost, link, "go away")
+                return succeed(link)
+
+        class LinkUser:
+            def link_up(self, *_: object) -> None:
+                """Nothing follows."""
+
+            link_down = link_up
+
+        egress: Any = Short()
+        user: Any = LinkUser()
+        where = Whereabouts("192.0.2.9", 8443, 2222, OWN.public_key, False)
+        link = CoordinatorLink(
+            clock, OWN, where, egress, "test", lambda: 1, self.relay, user, lambda: 1.0
+        )
+        link.startService()
+        clock.pump([0.005] * 12_000)
+        self.assertGreater(len(opened), 20)
+        self.assertLess(len(opened), 60)
+        link.stopService()
+        clock.advance(0.01)
+        self.assertEqual(clock.getDelayedCalls(), [])

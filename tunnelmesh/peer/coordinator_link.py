@@ -36,6 +36,10 @@ FIRST_DELAY, LONGEST_DELAY, DELAY_GROWTH = 0.2, 2.0, 1.5
 """Seconds between attempts: a coordinator that comes back is found within about two, and even
 thousands of peers are then only a few thousand small connections in that time."""
 
+STEADY = 5.0
+"""Seconds that a link lives at least. Where one after the other ends sooner, the coordinator is in
+trouble, or hostile, and is not to be asked again as fast as the network allows."""
+
 CLIMB_USED, CLIMB_IDLE = 4.0, 60.0
 """Seconds between attempts at SSH while on WebSocket, with relayed traffic and without."""
 
@@ -178,6 +182,7 @@ class CoordinatorLink(Service):
 
     async def _keep(self) -> None:
         """Open a link whenever one is needed."""
+        short = 0
         while True:
             self._opening = self._race(self._insist, self._egress.routes)
             try:
@@ -189,8 +194,12 @@ class CoordinatorLink(Service):
             finally:
                 self._opening = None
             needed = self._needed = Deferred()
+            since = self._reactor.seconds()
             self._adopt(session)
             await needed
+            short = short + 1 if self._reactor.seconds() - since < STEADY else 0
+            if short > 1:
+                await deferLater(self._reactor, self._delay(short))
 
     async def _climb(self) -> None:
         """While the link is a WebSocket, try SSH again and again."""

@@ -31,6 +31,10 @@ MEETINGS_BURST = 128.0
 """Meetings held in a second, and at once: each sends about a hundred packets to wherever the
 coordinator says, so that more of them would make a weapon."""
 
+STRAYS = 20.0
+"""Strays a second, and at once, that are looked into: anybody can send them, and to find out whom
+one concerns takes a look at every member."""
+
 _DATA = b"\x04"
 """First byte of a WireGuard transport message: most of what arrives."""
 
@@ -68,6 +72,7 @@ class Mesh:
         self._stun_received = stun_received
         self._linked = False
         self._meetings = TokenBucket(MEETINGS, MEETINGS_BURST)
+        self._strays = TokenBucket(STRAYS, STRAYS)
         self._offered: dict[str, RosterEntry] = {}
         self._routes: dict[bytes, Remote] = {}
         self._hints: dict[bytes, Remote] = {}
@@ -297,7 +302,7 @@ class Mesh:
             for output in mine:
                 if isinstance(output, Deliver) and output.packets:
                     self._deliver(remote, output.packets)
-        if device.counters.unknown_index != strays:
+        if device.counters.unknown_index != strays and self._strays.take(now):
             self._strayed(path)
 
     def _strayed(self, path: IPath) -> None:
