@@ -37,6 +37,15 @@ class HistoryTests(SynchronousTestCase):
         assert outage is not None
         self.assertAlmostEqual(0.4, outage)
 
+    def test_idle_silence_is_no_outage(self) -> None:
+        """What nobody waited for does not count: only the time since traffic went unanswered."""
+        history = History()
+        history.heard(1.0)
+        history.record(60.0, "udp 192.0.2.1:1", "ssh relay", "silent", None)
+        history.record(90.0, "ssh relay", "none", "gone", 89.5)
+        history.heard(91.0)
+        self.assertEqual([0.0, 1.5], [change.outage for change in history.changes])
+
     def test_bounded(self) -> None:
         """A restless path does not fill the memory."""
         history = History()

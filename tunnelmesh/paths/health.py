@@ -136,6 +136,11 @@ class Health:
         """When the path was given up, if it was."""
         return self._changed_at if self.state is State.DEAD else None
 
+    @property
+    def unanswered_since(self) -> float | None:
+        """Since when data has been going out without anything coming back, if it has."""
+        return self._waiting_since
+
     def sent(self, now: float, size: int) -> None:
         """Data went out on this path, in datagrams of up to *size* bytes."""
         self._largest = max(self._largest, size)

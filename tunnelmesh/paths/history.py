@@ -22,8 +22,8 @@ class Change:
     :ivar at: when, in the clock's seconds.
     :ivar before: what carried before, as text for people (``udp 192.0.2.7:4242``), or ``none``.
     :ivar cause: in words.
-    :ivar outage: seconds of the longest silence around the change, 0.0 for a switch made before the
-        old way broke; None while nothing was heard since.
+    :ivar outage: seconds of the longest silence around the change while traffic waited, 0.0 for a
+        switch made before the old way broke or while there was none; None until it is over.
     """
 
     at: float
@@ -40,22 +40,22 @@ class History:
         self._changes: deque[Change] = deque(maxlen=CAPACITY)
         self._silences: deque[tuple[float, float]] = deque(maxlen=SILENCES)
         self._heard_at: float | None = None
-        self._over = True
+        self._since: float | None = None
 
     def record(
         self, now: float, before: str, after: str, cause: str, failed_since: float | None
     ) -> None:
         """The way changed.
 
-        :param failed_since: when the old way last brought something, if it was failing. The peer
-            may have been heard by another way meanwhile.
+        :param failed_since: since when traffic had gone unanswered on the old way; None if none
+            had. The peer may have been heard by another way meanwhile.
         """
         outage: float | None = 0.0
         if failed_since is not None and self._heard_at is not None:
-            past = [end - start for start, end in self._silences if start >= failed_since]
-            outage = max(past, default=0.0)
-            if now - self._heard_at > outage:
-                outage, self._over = None, False
+            past = [end - max(start, failed_since) for start, end in self._silences]
+            outage = max([*past, 0.0])
+            if now - max(self._heard_at, failed_since) > outage:
+                outage, self._since = None, max(self._heard_at, failed_since)
         self._changes.append(Change(now, before, after, cause, outage))
 
     def heard(self, now: float) -> None:
@@ -65,11 +65,11 @@ class History:
             return
         if now - start > SILENCE:
             self._silences.append((start, now))
-        if not self._over:
-            self._over = True
+        if self._since is not None:
             for at, change in enumerate(self._changes):
                 if change.outage is None:
-                    self._changes[at] = replace(change, outage=now - start)
+                    self._changes[at] = replace(change, outage=now - self._since)
+            self._since = None
 
     @property
     def changes(self) -> tuple[Change, ...]:

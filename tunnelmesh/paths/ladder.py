@@ -30,7 +30,7 @@ class SendPing(NamedTuple):
 class Switched(NamedTuple):
     """Another way is in use now.
 
-    :ivar failed_since: when the old way last brought something, if it failed.
+    :ivar failed_since: since when traffic had gone unanswered, if the old way failed under traffic.
     """
 
     before: Way | None
@@ -147,17 +147,15 @@ class Ladder:
         health = self.ways.pop(way, None)
         if health is None:
             return []
-        return self._choose(now, cause, health.heard_at)
+        return self._choose(now, cause, health)
 
-    def _choose(self, now: float, cause: str, heard_at: float | None = None) -> list[Switched]:
+    def _choose(self, now: float, cause: str, removed: Health | None = None) -> list[Switched]:
         """Take the best way there is.
 
-        :param heard_at: when the way in use, if it was just removed, was last heard.
+        :param removed: the health of a way that is no more.
         """
         before = self.current
         present = None if before is None else self.ways.get(before)
-        if before is not None and present is not None and before != RELAY:
-            heard_at = present.heard_at
         best: Way | None = None
         if before is not None and present is not None and selection.usable(before, present, before):
             best = before
@@ -173,8 +171,9 @@ class Ladder:
         self.doubled = doubtful and best != RELAY and RELAY in self.ways
         if best == before:
             return []
-        failed = before is not None and (
-            present is None or present.state in (State.SUSPECT, State.DEAD)
-        )
+        failed = removed if present is None else present
+        if before is None or (present is not None and present.state is State.GOOD):
+            failed = None
         self.current = best
-        return [Switched(before, best, cause, heard_at if failed else None)]
+        since = None if failed is None else failed.unanswered_since
+        return [Switched(before, best, cause, since)]

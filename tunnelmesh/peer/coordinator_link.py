@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from tunnelmesh.errors import TunnelMeshError
 from tunnelmesh.identity import Identity
+from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.egress import Egress, Route, Whereabouts
 from tunnelmesh.peer.race import Race
 from tunnelmesh.peer.session import Session
@@ -55,8 +56,9 @@ _log = Logger()
 class LinkUser(Protocol):
     """Who uses the link, whichever it is."""
 
-    def link_up(self, welcome: Welcome, before: Route | None, failed_since: float | None) -> None:
-        """A link is in use; *before* is the one that it replaces."""
+    def link_up(self, welcome: Welcome, before: Route | None, failed: Health | None) -> None:
+        """A link is in use; *before* is the one that it replaces, and *failed* its health if that
+        was in doubt."""
 
     def link_down(self, reason: str) -> None:
         """There is no link."""
@@ -264,12 +266,12 @@ class CoordinatorLink(Service):
     def _adopt(self, session: Session) -> None:
         """Use this link from now on, and close the one before."""
         old, before = self.session, self.route
-        failed_since = None if old is None or old.is_well else old.health.heard_at
+        failed = None if old is None or old.is_well else old.health
         self.session, self.route = session, self._routes[session]
         self._relay.use(session.link)
         _log.info("linked to the coordinator over {route}", route=self.route)
         assert session.welcome is not None
-        self._user.link_up(session.welcome, before, failed_since)
+        self._user.link_up(session.welcome, before, failed)
         if old is not None:
             self._routes.pop(old, None)
             old.close("replaced by another link")

@@ -12,6 +12,7 @@ from tunnelmesh.errors import DecodeError, TunnelMeshError, UnknownPeerError
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
 from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Deliver, Output, Reply
+from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.known_peers import KnownPeers, Pin
 from tunnelmesh.peer.remote import Remote, Surroundings
 from tunnelmesh.transports.relay import RelayPath
@@ -100,10 +101,10 @@ class Mesh:
             for remote in list(self.remotes.values()):
                 remote.presence(remote.online, linked)
 
-    def link_changed(self, before: str, failed_since: float | None) -> None:
+    def link_changed(self, before: str, failed: Health | None) -> None:
         """The link is made of something else now."""
         for remote in self.remotes.values():
-            remote.link_changed(before, failed_since)
+            remote.link_changed(before, failed)
 
     def reachability_changed(self) -> None:
         """What is known of this machine's NAT changed: pairs that could not meet may now."""

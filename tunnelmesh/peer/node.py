@@ -14,6 +14,7 @@ from tunnelmesh.config import PeerConfig
 from tunnelmesh.errors import ConfigError, DeviceError
 from tunnelmesh.identity import Identity, mesh_address6
 from tunnelmesh.noise.device import Device
+from tunnelmesh.paths.health import Health
 from tunnelmesh.peer import membership as memberships
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Egress, Route, Whereabouts
@@ -148,7 +149,7 @@ class Node:
 
     # LinkUser.
 
-    def link_up(self, welcome: Welcome, before: Route | None, failed_since: float | None) -> None:
+    def link_up(self, welcome: Welcome, before: Route | None, failed: Health | None) -> None:
         """A link to the coordinator is in use."""
         if not self.config.relay_only:
             self.network.use_servers(self.membership.host, welcome.stun_ports)
@@ -162,7 +163,7 @@ class Node:
         if before is None:
             self.mesh.linked(True)
         else:
-            self.mesh.link_changed(before.kind, failed_since)
+            self.mesh.link_changed(before.kind, failed)
 
     def link_down(self, reason: str) -> None:
         """There is none any more."""

@@ -18,7 +18,7 @@ from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try
 from tunnelmesh.nat.punch import Punch
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Deliver, Output, Transmit
-from tunnelmesh.paths.health import State
+from tunnelmesh.paths.health import Health, State
 from tunnelmesh.paths.history import History
 from tunnelmesh.paths.ladder import Ladder, SendPing, Switched
 from tunnelmesh.paths.retry import Retry
@@ -145,12 +145,12 @@ class Remote:
             self._perform(self.tunnel.initiate(self._now()))
             self._rearm()
 
-    def link_changed(self, before: str, failed_since: float | None) -> None:
+    def link_changed(self, before: str, failed: Health | None) -> None:
         """The coordinator link is made of something else now, and with it the relayed path."""
         if self.ladder.current == RELAY:
-            failed = failed_since is not None
             cause = "the link stopped answering" if failed else "a better link is possible"
-            self._record(f"{before} relay", self.describe(RELAY), cause, failed_since)
+            since = None if failed is None else failed.unanswered_since
+            self._record(f"{before} relay", self.describe(RELAY), cause, since)
 
     def look_again(self) -> None:
         """More is known of this machine's NAT: a direct path may be possible now."""
@@ -296,7 +296,7 @@ class Remote:
             self._perform(self.tunnel.expire(now))
         if self._punch is not None:
             self._probe(self._punch.expire(now))
-        ladder_deadline = self.ladder.deadline
+        ladder_deadline = self._ladder_deadline
         if ladder_deadline is not None and now >= ladder_deadline:
             for output in self.ladder.expire(now):
                 if isinstance(output, SendPing):
@@ -308,6 +308,13 @@ class Remote:
             self._retry.tried(now, self.hopeful)
             self._around.signal(Connect(self.address))
         self._rearm()
+
+    @property
+    def _ladder_deadline(self) -> float | None:
+        """Unused, the relay need not be probed: else a thousand peers that never speak would ping
+        each other through the coordinator, which are a million pairs."""
+        idle = not self.wanted and self.ladder.ways.keys() <= {RELAY}
+        return None if idle else self.ladder.deadline
 
     @property
     def _wants_meeting(self) -> bool:
@@ -378,7 +385,7 @@ class Remote:
         return self._relay.kind if way == RELAY else "udp"
 
     def _rearm(self) -> None:
-        deadlines = [self.tunnel.deadline, self.ladder.deadline]
+        deadlines = [self.tunnel.deadline, self._ladder_deadline]
         if self._punch is not None:
             deadlines.append(self._punch.deadline)
         if self._wants_meeting:
