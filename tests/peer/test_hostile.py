@@ -24,6 +24,7 @@ from tunnelmesh.identity import Identity, mesh_address6, x25519_public
 from tunnelmesh.interfaces import ITunnelDevice
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
+from tunnelmesh.peer import mesh
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Route, Whereabouts
 from tunnelmesh.peer.known_peers import KnownPeers
@@ -35,7 +36,7 @@ from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire import frame, signal
 from tunnelmesh.wire.endpoint import Endpoint
-from tunnelmesh.wire.probe import PING, ProbeSeal
+from tunnelmesh.wire.probe import MAGIC, PING, ProbeSeal
 from tunnelmesh.wire.signal import (
     HOST,
     Candidate,
@@ -156,6 +157,16 @@ class RosterTests(HostileTestCase):
         for entries in ((ENTRY, twin), (ENTRY, other), (other, ENTRY), (ENTRY, twin, other)):
             self.mesh.signal_received(Roster(entries))
             self.assertEqual(len(self.mesh.remotes), 1)
+
+    def test_unused_members(self) -> None:
+        """Members nobody speaks with are not pinged, however long, so that they may be many."""
+        self.patch(mesh, "EAGER", 0)
+        self.mesh.signal_received(Roster((ENTRY,)))
+        self.clock.pump([1.0] * 600)
+        self.assertEqual(self.link.bulk, [])
+        self.mallory.send([b"\x45" + bytes(19)])
+        self.clock.pump([0.01] * 100)
+        self.assertIn(MAGIC, b"".join(body for _, body in self.link.bulk))
 
     def test_relayed_from_nobody(self) -> None:
         """Nothing is kept for senders that are no members."""
