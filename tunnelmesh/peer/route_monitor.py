@@ -36,8 +36,12 @@ class RouteMonitor:
         family = getattr(socket, "AF_NETLINK", None)
         if family is None:
             return
-        self._socket = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        self._socket.bind((0, _GROUPS))
+        try:
+            opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+        except OSError:
+            return  # a sandbox forbids it
+        self._socket = opened
+        opened.bind((0, _GROUPS))
         self._reactor.addReader(self)
 
     def stop(self) -> None:

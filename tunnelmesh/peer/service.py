@@ -92,7 +92,11 @@ class Peer(MultiService):
             assert token is not None
             membership = await self._join(token, identity)
         node = Node(self.config, self._reactor, self._system, identity, membership)
-        node.start()
+        try:
+            node.start()
+        except BaseException:
+            node.stop()
+            raise
         self.node = node
 
     async def _join(self, token: Token, identity: Identity) -> Membership:
