@@ -30,8 +30,9 @@ from tunnelmesh.peer.egress import Route, Whereabouts
 from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.mesh import MEETINGS_BURST, STRAYS, Mesh
 from tunnelmesh.peer.network import MOST_SERVERS, Network
-from tunnelmesh.peer.remote import Remote, Surroundings
+from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.session import Session
+from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire import frame, signal

@@ -14,7 +14,8 @@ from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Deliver, Output, Reply
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.known_peers import KnownPeers, Pin
-from tunnelmesh.peer.remote import Remote, Surroundings
+from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import ECHO_REPLY, ECHO_REQUEST, Echo

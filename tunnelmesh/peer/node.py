@@ -22,7 +22,7 @@ from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.mesh import Mesh
 from tunnelmesh.peer.network import Network
-from tunnelmesh.peer.remote import Surroundings
+from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.transports.udp import UdpTransport

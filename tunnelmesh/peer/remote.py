@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address
-from random import Random
-from typing import Any
+from collections.abc import Sequence
+from ipaddress import IPv4Address, ip_address
 
 from twisted.logger import Logger
 
@@ -16,19 +13,17 @@ from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.behaviour import NatBehaviour, punchable
 from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try
 from tunnelmesh.nat.punch import Punch
-from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Deliver, Output, Transmit
 from tunnelmesh.paths.health import Health, State
 from tunnelmesh.paths.history import History
 from tunnelmesh.paths.ladder import Ladder, SendPing, Switched
 from tunnelmesh.paths.retry import Retry
 from tunnelmesh.paths.selection import RELAY, Way
+from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.timer import Timer
-from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
-from tunnelmesh.wire.signal import Connect, Describe, Meet, RosterEntry, Signal
+from tunnelmesh.wire.signal import Connect, Describe, Meet, RosterEntry
 from tunnelmesh.wire.wireguard import TRANSPORT
 
 FULL_SIZE = 1452
@@ -44,30 +39,6 @@ LONGEST_WAIT = 2.0
 """Seconds that the coordinator may delay a meeting: it has no reason to exceed one."""
 
 _log = Logger()
-
-
-@dataclass
-class Surroundings:
-    """What all remote peers of one machine share.
-
-    :ivar interface: this machine's mesh address, in the mesh's network; *address6* its IPv6 one.
-    """
-
-    reactor: Any
-    random: Random
-    entropy: Callable[[int], bytes]
-    tokens: Callable[[], int]
-    private_key: bytes
-    interface: IPv4Interface
-    address6: IPv6Address
-    device: Device
-    udp: UdpTransport
-    relay: RelayTransport
-    signal: Callable[[Signal], None]
-    met: Callable[[], None]
-    path_failed: Callable[[], None]
-    own: Callable[[], Describe]
-    relay_only: bool
 
 
 class Remote:
