@@ -4,14 +4,17 @@ import io
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tunnelmesh import tap
 from tunnelmesh.config import CoordinatorConfig, PeerConfig
 from tunnelmesh.errors import IdentityError
 from tunnelmesh.tap import Options, Role, makeService
@@ -131,9 +134,18 @@ class MakeServiceTests(SynchronousTestCase):
         real = sys.modules.get(module.__name__)
         sys.modules[module.__name__] = module
         self.addCleanup(self.put_back, module.__name__, real)
+        self.patch(tap, "steady", lambda _: None)  # this process's reactor has other users
         options = Options()
         options.parseOptions([f"--role={role}"])
         return makeService(options)
+
+    def test_steady_clock(self) -> None:
+        """The clock counts from the machine's start, and not from 1970, which somebody may set."""
+        clock = Clock()
+        tap.steady(clock)
+        first = clock.seconds()
+        self.assertLess(first, time.time() / 2)
+        self.assertLessEqual(first, clock.seconds())
 
     def put_back(self, name: str, real: ModuleType | None) -> None:
         """Undo what :meth:`made` did to the loaded modules."""

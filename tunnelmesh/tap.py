@@ -6,8 +6,10 @@ Exit status 2 with one line for wrong usage, 1 with one line for what fails late
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field
+from functools import partial
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -132,6 +134,16 @@ class Role(MultiService):
             fail(self._reactor, error)
 
 
+def steady(reactor: Any) -> None:
+    """Give a reactor a clock that never goes back, before anything has read it.
+
+    Twisted's is the time of day: when that is set back, by NTP or by hand, every timer would wait
+    for as long. Where the system has one, the clock counts the time asleep, as sessions age in it.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    reactor.seconds = time.monotonic if clock is None else partial(time.clock_gettime, clock)
+
+
 def makeService(options: Options) -> IService:
     """Make the service that the options ask for.
 
@@ -139,6 +151,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    steady(reactor)
     role = Role(reactor)
     try:
         _make(options.config, reactor).setServiceParent(role)  # type: ignore[no-untyped-call]

@@ -193,6 +193,19 @@ class IdleTests(SynchronousTestCase):
         line.until(State.DEAD, 200)
         self.assertLess(line.health.keepalive.interval, before)
 
+    def test_dead_for_long(self) -> None:
+        """A path that never answers is pinged for a minute, and then only under traffic."""
+        line = Line(trusted=True)
+        line.cut = True
+        line.run(5.0, sending=0.5)
+        line.until(State.DEAD, 60)
+        line.run(health.DEAD_PATIENCE + 5)
+        line.pings.clear()
+        line.run(600)
+        self.assertEqual([], line.pings)
+        line.run(5.0, sending=0.5)
+        self.assertGreaterEqual(len(line.pings), 3)
+
     def test_unknown_pong_is_nothing(self) -> None:
         """A token that is not awaited proves nothing."""
         line = Line()

@@ -44,6 +44,7 @@ class EndpointTests(SynchronousTestCase):
             "[192.0.2.1]:80",
             "2001:db8::1:80",
             "192.0.2.1:٣",
+            "[fe80::1%eth0]:80",
         ):
             self.assertRaises(DecodeError, Endpoint.parse, text)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from math import inf
 from typing import NamedTuple
 
 from tunnelmesh.paths.keepalive import Keepalive
@@ -50,7 +51,8 @@ DEAD_INTERVAL = 1.0
 even if one is lost, and about one packet a second."""
 
 DEAD_PATIENCE = 60.0
-"""Seconds of pinging a dead path before it is forgotten; then only a new meeting finds it."""
+"""Seconds of pinging a dead path before it is forgotten; then only a new meeting finds it. The
+relay is not forgotten, and pinged on only under traffic."""
 
 STALL = 0.5
 """Seconds late after which a timer says more about this machine (asleep, overloaded) than about
@@ -92,7 +94,7 @@ class Health:
 
     :ivar rtt: smoothed round trip in seconds (RFC 6298), or None so far.
     :ivar since: when the path became good.
-    :ivar deadline: when to call :meth:`expire`.
+    :ivar deadline: when to call :meth:`expire`; infinite if nothing is to be expected any more.
     """
 
     def __init__(
@@ -147,6 +149,8 @@ class Health:
         if self._waiting_since is None:
             self._waiting_since = now
             self.deadline = min(self.deadline, now + self.patience)
+        if self.state is State.DEAD:
+            self.deadline = min(self.deadline, self._pinged_at + DEAD_INTERVAL)
 
     def heard(self, now: float) -> None:
         """Something authentic from the remote peer came in by this path."""
@@ -251,7 +255,9 @@ class Health:
         """When the next ping is to be sent, as things stand."""
         after_last = self._pinged_at + self.patience
         if self.state is State.DEAD:
-            return self._pinged_at + DEAD_INTERVAL
+            # After a while only traffic asks on: a relay that never answers stays in the ladder.
+            hoped = self._pinged_at < self._changed_at + DEAD_PATIENCE or self._largest
+            return self._pinged_at + DEAD_INTERVAL if hoped else inf
         if self.state is State.PROVING:
             return after_last if self._due() else self._pinged_at + SHORTEST_PATIENCE / 4
         if self.state is State.SUSPECT or self._missed:

@@ -8,6 +8,7 @@ ways: the receiver's replay window drops the second copy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 from tunnelmesh.paths import selection
@@ -69,7 +70,8 @@ class Ladder:
     @property
     def deadline(self) -> float | None:
         """When to call :meth:`expire`."""
-        return min((health.deadline for health in self.ways.values()), default=None)
+        soonest = min((health.deadline for health in self.ways.values()), default=inf)
+        return None if soonest == inf else soonest
 
     def relay_opened(self, now: float) -> list[Switched]:
         """The remote peer can be reached through the coordinator."""

@@ -22,6 +22,8 @@ _SHORT = {
     Flavour.UNKNOWN: "NAT not classified yet",
 }
 
+_LINKS = {"ssh": "SSH", "websocket": "WebSocket"}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -64,9 +66,9 @@ def _side(described: Describe | None) -> str:
     words = _SHORT[behaviour_of(described).flavour]
     if described.relay_only:
         words = "told to use the relay only"
-    if described.link:
+    if described.link in _LINKS:
         proxied = " through a proxy" if described.proxied else ""
-        words += f", coordinator by {described.link}{proxied}"
+        words += f", coordinator by {_LINKS[described.link]}{proxied}"
     return words
 
 
@@ -78,8 +80,9 @@ def _summary(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
         if not remote.online:
             return f"No path: {remote.name} is offline, or has lost its coordinator."
         return "No path yet: this machine has no link to the coordinator."
-    through = {"ssh": "SSH", "websocket": "WebSocket"}.get(kind, kind)
-    return f"Relayed over {through} through the coordinator, {_because(remote, own, you, they)}."
+    return (
+        f"Relayed over {_LINKS[kind]} through the coordinator, {_because(remote, own, you, they)}."
+    )
 
 
 def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviour | None) -> str:

@@ -32,6 +32,8 @@ class Endpoint(NamedTuple):
         host, colon, port = text.rpartition(":")
         if not colon or not port.isascii() or not port.isdigit() or len(port) > 5:
             raise DecodeError(f"{text[:80]!r} is not an address and port")
+        if "%" in host:  # a zone, which means something on one machine only
+            raise DecodeError(f"{text[:80]!r} is not an address and port")
         bracketed = host.startswith("[") and host.endswith("]")
         try:
             address = ipaddress.ip_address(host[1:-1] if bracketed else host)
