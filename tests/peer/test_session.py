@@ -163,9 +163,10 @@ class SigningInTests(SessionTestCase):
         """The coordinator's own words reach the user."""
         waiting = self.session.until_welcome()
         self.open()
-        self.receive(Refused("unknown", "this machine is not a member: join again"))
+        self.receive(Refused("unknown", "\x1b[2Jthis machine is not a member: join again"))
         error = self.failureResultOf(waiting, LinkError).value
         self.assertIn("join again", str(error))
+        self.assertTrue(str(error).isprintable())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_other_version(self) -> None:
