@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import time
 from argparse import ArgumentParser
@@ -208,9 +207,9 @@ class Scenario:
             self.internet.run(random.uniform(0.0, 1.0))
             peer.start()
 
-    def _place(self, movable: bool = False) -> Place:
+    def _place(self, *, proxies: bool = True) -> Place:
         random, internet = self.random, self.internet
-        kind = random.choice([k for k in KINDS if not (movable and k in PROXIED)])
+        kind = random.choice([k for k in KINDS if proxies or k not in PROXIED])
         address = f"198.51.100.{next(self._numbers)}"
         if random.random() < 0.15:
             outer = internet.nat(address, kind=random.choice(TRANSLATING))
@@ -296,7 +295,7 @@ class Scenario:
 
     def _move(self, peer: SimulatedPeer, place: Place) -> None:
         place.machines.remove(peer)
-        to = self._place(movable=True)
+        to = self._place(proxies=False)
         to.machines.append(peer)
         peer.host.move_to(to.gateways[0], to.free_address())
 
@@ -304,7 +303,8 @@ class Scenario:
 
     def _open_stream(self) -> None:
         here, there = self.random.sample(self.peers, 2)
-        assert here.inner is not None and there.inner is not None
+        assert here.inner is not None
+        assert there.inner is not None
         there.inner.listenTCP(7, Factory.forProtocol(_Echo))
         connectProtocol(TCP4ClientEndpoint(here.inner, there.inner.address, 7), self._stream)
         self._tell(f"stream from {here.host.name} to {there.host.name}")
@@ -451,5 +451,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONHASHSEED", "0")
     sys.exit(main())
