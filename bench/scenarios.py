@@ -7,6 +7,9 @@ path at both ends, every other pair is relayed, all reach each other, and the st
 every byte. Nothing may be left behind that grows.
 """
 
+# Twisted is partly without annotations.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 import gc
@@ -15,11 +18,9 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import combinations, permutations
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -29,10 +30,8 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.monkey import MonkeyPatcher
 
-from tunnelmesh.lab.sim import KINDS, Internet, Link
-from tunnelmesh.lab.sim.mesh import SimulatedCoordinator, SimulatedPeer
-from tunnelmesh.lab.sim.nat import Nat
-from tunnelmesh.lab.sim.trace import Trace
+from bench.random_world import World, may_be_direct
+from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.paths.ladder import MAX_WAYS
 
 SETTLE = 60.0
@@ -44,14 +43,6 @@ STEP = 0.25
 
 CHANGES = 6
 """Things that happen in one scenario."""
-
-PROXIED = ("proxy-only", "proxy-auth")
-LOGIN = ("user", "secret")
-
-TRANSLATING = tuple(kind for kind, b in KINDS.items() if b.translates and kind not in PROXIED)
-"""Kinds that a gateway can become with machines behind it."""
-
-STRICT = "address-and-port-dependent"
 
 MAX_CALLS = 60
 """Delayed calls of one machine at rest: a few for each other machine, and some for its links."""
@@ -93,77 +84,18 @@ class _Check(Protocol):
         self.wrong = f"the stream was lost after {self.received} bytes: {reason.value}"
 
 
-@dataclass(eq=False)
-class Place:
-    """A network behind one gateway, or behind a gateway that is behind another.
+class Scenario(World):
+    """One random world, and what must hold in it.
 
-    :ivar gateways: the innermost first.
-    """
-
-    gateways: list[Nat]
-    proxy: str = "none"
-    machines: list[SimulatedPeer] = field(default_factory=list)
-    addresses: int = 1
-
-    @property
-    def kinds(self) -> str:
-        """For people."""
-        return " in ".join(_kind(gateway) for gateway in self.gateways)
-
-    @property
-    def is_private(self) -> bool:
-        """Whether machines here have private addresses."""
-        return self.gateways[0].behaviour.translates
-
-    def free_address(self) -> str:
-        """An address for one more machine."""
-        self.addresses += 1
-        return f"192.168.1.{self.addresses}" if self.is_private else self.gateways[0].address
-
-
-def _kind(gateway: Nat) -> str:
-    return next((k for k, b in KINDS.items() if b == gateway.behaviour), "?")
-
-
-def may_be_direct(a: Place, b: Place) -> bool:
-    """Whether simultaneous punching opens the way between two machines' places."""
-    if a is b:
-        return True
-    for place in (a, b):
-        if any(gate._blocks_udp or not gate.behaviour.udp for gate in place.gateways):
-            return False
-
-    def symmetric(place: Place) -> bool:
-        return any(g.behaviour.translates and g.behaviour.mapping == STRICT for g in place.gateways)
-
-    def strict(place: Place) -> bool:
-        return any(gate.behaviour.filtering == STRICT for gate in place.gateways)
-
-    return not (symmetric(a) and strict(b)) and not (symmetric(b) and strict(a))
-
-
-class Scenario:
-    """One random world.
-
-    :ivar story: what happened, for people.
     :ivar settled: simulated seconds until everything held again, by what had happened.
     """
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.random = Random(f"{seed} scenario")
-        self.story: list[str] = []
+        super().__init__(seed, folder)
         self.settled: defaultdict[str, list[float]] = defaultdict(list)
-        self.internet = Internet(seed)
-        self._folder = folder
-        self._numbers = iter(range(1, 250))
         self._errors: list[str] = []
         self._stream = _Check()
         self._heard: dict[tuple[str, str], float] = {}
-
-    @property
-    def trace(self) -> Trace:
-        """The last packets."""
-        return self.internet.trace
 
     def run(self) -> None:
         """Build the world, let things happen, and check.
@@ -172,132 +104,25 @@ class Scenario:
         """
         patches = MonkeyPatcher(*self.internet.patches())
         patches.patch()
-        globalLogPublisher.addObserver(self._logged)
+        globalLogPublisher.addObserver(self._logged)  # type: ignore[arg-type]
         try:
-            self._build()
+            self.build()
             self._settle("start")
             self._open_stream()
             for _ in range(CHANGES):
-                what = self._change()
+                what = self.change()
                 self.internet.run(self.random.uniform(0.0, 5.0))
                 self._settle(what)
             self._finish()
         finally:
-            globalLogPublisher.removeObserver(self._logged)
+            globalLogPublisher.removeObserver(self._logged)  # type: ignore[arg-type]
             patches.restore()
-
-    # The world.
-
-    def _build(self) -> None:
-        random = self.random
-        self.internet.link = Link(latency=random.uniform(0.001, 0.020))
-        self.coordinator = SimulatedCoordinator(self.internet, self._folder / "coordinator")
-        self.coordinator.start()
-        self._token = self.coordinator.invite()
-        self.places: list[Place] = []
-        self.peers: list[SimulatedPeer] = []
-        for number in range(random.randint(2, 5)):
-            shareable = [
-                place for place in self.places if place.is_private and place.proxy == "none"
-            ]
-            share = bool(shareable) and random.random() < 0.2
-            place = random.choice(shareable) if share else self._place()
-            self._add_peer(f"p{number}", place)
-        for peer in self.peers:
-            self.internet.run(random.uniform(0.0, 1.0))
-            peer.start()
-
-    def _place(self, *, proxies: bool = True) -> Place:
-        random, internet = self.random, self.internet
-        kind = random.choice([k for k in KINDS if proxies or k not in PROXIED])
-        address = f"198.51.100.{next(self._numbers)}"
-        if random.random() < 0.15:
-            outer = internet.nat(address, kind=random.choice(TRANSLATING))
-            inner = outer.nat("10.0.0.2", kind=random.choice(TRANSLATING))
-            place = Place([inner, outer])
-        else:
-            place = Place([internet.nat(address, kind=kind)])
-        place.gateways[-1].uplink = Link(
-            latency=0.001 * 150 ** random.random(),
-            jitter=random.choice((0.0, 0.0, 0.003, 0.01)),
-            loss=random.choice((0.0, 0.0, 0.005, 0.02, 0.05)),
-            reorder=random.choice((0.0, 0.0, 0.02)),
-            duplicate=random.choice((0.0, 0.0, 0.01)),
-        )
-        if len(place.gateways) == 1 and kind in PROXIED:
-            login = LOGIN if kind == "proxy-auth" else None
-            place.gateways[0].proxy(login=login)
-            place.proxy = f"http://{'' if login is None else ':'.join(login) + '@'}192.168.1.1:3128"
-        self.places.append(place)
-        return place
-
-    def _add_peer(self, name: str, place: Place) -> None:
-        host = place.gateways[0].host(place.free_address(), name=name)
-        folder = self._folder / name
-        peer = SimulatedPeer(self.internet, host, folder, self._token, proxy=place.proxy)
-        place.machines.append(peer)
-        self.peers.append(peer)
-        uplink = place.gateways[-1].uplink
-        assert uplink is not None
-        self._tell(f"{name}: {place.kinds}, {uplink.latency * 1000:.0f} ms, {uplink.loss:.1%} lost")
-
-    def _place_of(self, peer: SimulatedPeer) -> Place:
-        return next(place for place in self.places if peer in place.machines)
-
-    def _tell(self, what: str) -> None:
-        self.story.append(f"{self.internet.clock.elapsed:8.2f}  {what}")
 
     def _logged(self, event: dict[str, Any]) -> None:
         if event["log_level"] is LogLevel.critical:
             failure = event.get("log_failure")
             text = formatEvent(event)
             self._errors.append(f"{text}\n{failure.getTraceback()}" if failure else text)
-
-    # What happens.
-
-    def _change(self) -> str:
-        random = self.random
-        peer = random.choice(self.peers)
-        place = self._place_of(peer)
-        gateway = random.choice(place.gateways)
-        outer = place.gateways[-1]
-        port = 2222
-
-        def restart(ends: Callable[[], None], begins: Callable[[], None]) -> Callable[[], None]:
-            def act() -> None:
-                ends()
-                self.internet.run(random.uniform(0.1, 5.0))
-                begins()
-
-            return act
-
-        happenings: dict[str, Callable[[], None]] = {
-            "block udp": lambda: gateway.block(udp=True),
-            "unblock udp": lambda: [g.unblock(udp=True) for g in place.gateways] and None,
-            "block ssh": lambda: gateway.block(tcp_port=port),
-            "unblock ssh": lambda: [g.unblock(tcp_port=port) for g in place.gateways] and None,
-            "forget": gateway.forget,
-            "kill coordinator": restart(self.coordinator.kill, self.coordinator.start),
-            "kill peer": restart(peer.kill, peer.start),
-            "sleep": restart(
-                lambda: peer.host.sleep(random.uniform(2, 40)),
-                lambda: self.internet.run(max(0.0, peer.host.wakes - peer.host.seconds())),
-            ),
-        }
-        if gateway.behaviour.translates and place.proxy == "none":
-            happenings["change kind"] = lambda: gateway.change(random.choice(TRANSLATING))
-            happenings["roam"] = lambda: outer.roam(f"198.51.100.{next(self._numbers)}")
-            happenings["move"] = lambda: self._move(peer, place)
-        name = random.choice(sorted(happenings))
-        happenings[name]()
-        self._tell(f"{name}: {peer.host.name}, now {self._place_of(peer).kinds}")
-        return name
-
-    def _move(self, peer: SimulatedPeer, place: Place) -> None:
-        place.machines.remove(peer)
-        to = self._place(proxies=False)
-        to.machines.append(peer)
-        peer.host.move_to(to.gateways[0], to.free_address())
 
     # What must hold.
 
@@ -307,7 +132,7 @@ class Scenario:
         assert there.inner is not None
         there.inner.listenTCP(7, Factory.forProtocol(_Echo))
         connectProtocol(TCP4ClientEndpoint(here.inner, there.inner.address, 7), self._stream)
-        self._tell(f"stream from {here.host.name} to {there.host.name}")
+        self.tell(f"stream from {here.host.name} to {there.host.name}")
         self.internet.run_until(lambda: self._stream.transport, SETTLE)
         write_on = self.internet.clock.callLater
 
@@ -352,7 +177,7 @@ class Scenario:
     def _problem(self, began: float) -> str | None:
         """What does not hold yet, if anything."""
         for one, other in combinations(self.peers, 2):
-            expected = may_be_direct(self._place_of(one), self._place_of(other))
+            expected = may_be_direct(self.place_of(one), self.place_of(other))
             for here, there in ((one, other), (other, one)):
                 pair = here.host.name, there.host.name
                 kind = here.path_to(there.host.name)
@@ -367,7 +192,7 @@ class Scenario:
 
     def _finish(self) -> None:
         """Stop the stream, wait for its last bytes, and look for what was left behind."""
-        self._tell("the end")
+        self.tell("the end")
         stream, due = self._stream, len(self._stream.sent)
         self.internet.run_until(lambda: stream.wrong or stream.received >= due, SETTLE)
         for peer in self.peers:
@@ -411,11 +236,9 @@ def attempt(seed: int) -> tuple[str | None, dict[str, list[float]]]:
         try:
             scenario.run()
         except Exception as error:
-            story = "\n".join(scenario.story)
-            return (
-                f"seed {seed}: {type(error).__name__}: {error}\n{story}\n{scenario.trace.tail(30)}",
-                scenario.settled,
-            )
+            what = f"seed {seed}: {type(error).__name__}: {error}"
+            told = [what, *scenario.story, scenario.internet.trace.tail(30)]
+            return "\n".join(told), scenario.settled
     return None, scenario.settled
 
 
