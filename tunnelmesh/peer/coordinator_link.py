@@ -249,7 +249,7 @@ class CoordinatorLink(Service):
         try:
             await self._egress.open(route, self._identity, session)
             await session.until_welcome()
-        except BaseException as error:
+        except Exception as error:
             self._routes.pop(session, None)
             session.close("not needed")
             if isinstance(error, TunnelMeshError):
