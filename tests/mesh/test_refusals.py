@@ -101,7 +101,7 @@ class RefusalTests(MeshTestCase):
 
     def test_coordinators(self) -> None:
         """A coordinator whose port or state is taken says which."""
-        free = {"--stun-port": 3000, "--ssh-port": 3001, "--https-port": 3002}
+        free = {"--stun-port": 0, "--ssh-port": 0, "--https-port": 0}
 
         def ports(**taken: int) -> list[str]:
             chosen = free | {f"--{name}-port": port for name, port in taken.items()}
