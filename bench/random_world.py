@@ -180,7 +180,7 @@ class World:
             "kill coordinator": restart(self.coordinator.kill, self.coordinator.start),
             "kill peer": restart(peer.kill, peer.start),
             "sleep": restart(
-                lambda: peer.host.sleep(random.uniform(2, 40)),
+                lambda: peer.host.sleep(random.uniform(2, 20)),
                 lambda: self.internet.run(max(0.0, peer.host.wakes - peer.host.seconds())),
             ),
         }
