@@ -141,6 +141,10 @@ class Remote:
         now = self._now()
         self.them = meet.them
         self.met_at = now
+        if self.wanted and not self.tunnel.established:
+            # The first handshake may have come before either was ready; now both are.
+            self._perform(self.tunnel.initiate(now, urgent=True))
+            self._rearm()
         if self._around.relay_only or meet.them.relay_only:
             return
         self._around.met()
