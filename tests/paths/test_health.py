@@ -84,7 +84,7 @@ class ProvingTests(SynchronousTestCase):
         line = Line()
         line.until(State.GOOD, 1.0)
         assert line.health.rtt is not None
-        self.assertAlmostEqual(RTT, line.health.rtt, delta=0.002)
+        self.assertApproximates(RTT, line.health.rtt, 0.002)
 
 
 class TrafficTests(SynchronousTestCase):

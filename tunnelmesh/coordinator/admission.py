@@ -118,7 +118,8 @@ class Admission:
             self._refuse(
                 link,
                 "unknown-key",
-                "this machine is not a member: join with an invitation (--join=TOKEN)",
+                "this machine is not a member: delete membership.json in its state directory, if"
+                " there is one, and join with a new invitation (--join=TOKEN)",
             )
         else:
             self._forget(link)

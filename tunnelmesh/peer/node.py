@@ -99,6 +99,7 @@ class Node:
             system.random.random,
         )
         relay.sent = self.link.relay_sent
+        self._outside: str | None = None
         self._watch = system.watch(reactor, self.network_changed)
 
     def now(self) -> float:
@@ -160,6 +161,12 @@ class Node:
             except ConfigError as error:
                 _log.warn("where STUN is now is not remembered: {error}", error=error)
         self.link.send(self.describe())
+        outside = welcome.observed.rpartition(":")[0]
+        if self._outside not in (None, outside):
+            # The router has another address, and with it another mapping for us.
+            self.network.restart()
+            self.mesh.network_changed()
+        self._outside = outside
         if before is None:
             self.mesh.linked(True)
         else:
