@@ -261,7 +261,7 @@ def _connect(address: str) -> socket.socket:
             time.sleep(0.02)
 
 
-def main(role: str, *arguments: str) -> None:
+def main(role: str = "", *arguments: str) -> None:
     """Be one end."""
     if role == "probe":
         probe(arguments[0])
@@ -269,8 +269,10 @@ def main(role: str, *arguments: str) -> None:
         source(arguments[0], int(arguments[1]))
     elif role == "sink":
         sink()
-    else:
+    elif role == "reflect":
         reflect()
+    else:
+        sys.exit("one end of a measurement, started by bench.resilience: see there")
 
 
 if __name__ == "__main__":
