@@ -72,7 +72,7 @@ class MeshTestCase(SynchronousTestCase):
     def ping(self, host: Host, addresses: Iterable[str]) -> list[str]:
         """Ping many at once; return those that do not answer."""
         pings = {
-            address: host.popen(["ping", "-q", "-c1", "-W5", address], stdout=DEVNULL)
+            address: host.popen(["ping", "-q", "-c1", "-w10", address], stdout=DEVNULL)
             for address in addresses
         }
         return [address for address, ping in pings.items() if ping.wait()]

@@ -13,7 +13,7 @@ from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.behaviour import NatBehaviour, punchable
 from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try
 from tunnelmesh.nat.punch import Punch
-from tunnelmesh.noise.outputs import Deliver, Output, Transmit
+from tunnelmesh.noise.outputs import Deliver, Established, Output, Transmit
 from tunnelmesh.paths.health import Health, State
 from tunnelmesh.paths.history import History
 from tunnelmesh.paths.ladder import Ladder, SendPing, Switched
@@ -24,7 +24,7 @@ from tunnelmesh.peer.timer import Timer
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
 from tunnelmesh.wire.signal import Connect, Describe, Meet, RosterEntry
-from tunnelmesh.wire.wireguard import TRANSPORT
+from tunnelmesh.wire.wireguard import INITIATION, TRANSPORT
 
 FULL_SIZE = 1452
 """Bytes of the largest datagram that traffic sends: a packet of the device's 1,420 bytes and the
@@ -34,6 +34,10 @@ WAITING = 32
 """Datagrams of traffic kept while there is no way at all, the last ones: a TCP flow's last attempts
 are among them. With these it goes on at once, and not when its timer, which has grown as long as
 the outage, expires next."""
+
+HANDSHAKE_AGAIN = (0.5, 1.0, 2.0)
+"""Seconds after which a first handshake that got no answer is sent again. WireGuard waits for five,
+which is long for somebody's first packet; growing, so that a slow answer is in time for one."""
 
 LONGEST_WAIT = 2.0
 """Seconds that the coordinator may delay a meeting: it has no reason to exceed one."""
@@ -74,6 +78,8 @@ class Remote:
         self._relay = around.relay.path_to(entry.address)
         self._punch: Punch | None = None
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        self._handshakes = 0
+        self._handshake_again: float | None = None
         self._retry = Retry(around.reactor.seconds(), around.random)
         self._timer = Timer(around.reactor, self._expired)
         self._forgotten = False
@@ -269,6 +275,10 @@ class Remote:
         now = self._now()
         if self.tunnel.deadline is not None and now >= self.tunnel.deadline:
             self._perform(self.tunnel.expire(now))
+        if self._handshake_again is not None and now >= self._handshake_again:
+            self._handshake_again = None
+            if not self.tunnel.established:
+                self._perform(self.tunnel.initiate(now, urgent=True))
         if self._punch is not None:
             self._probe(self._punch.expire(now))
         ladder_deadline = self._ladder_deadline
@@ -301,6 +311,8 @@ class Remote:
         for output in outputs:
             if isinstance(output, Transmit):
                 self._transmit(output.datagrams)
+            elif isinstance(output, Established):
+                self._handshakes = 0
 
     def _transmit(self, datagrams: Sequence[bytes]) -> None:
         way = self.ladder.current
@@ -308,7 +320,12 @@ class Remote:
             # Handshakes are made anew when there is a way again.
             self._waiting.extend(each for each in datagrams if each.startswith(TRANSPORT))
             return
-        self.ladder.sent(self._now(), max(map(len, datagrams)))
+        now = self._now()
+        if self._handshake_again is None and datagrams[0].startswith(INITIATION):
+            if self._handshakes < len(HANDSHAKE_AGAIN):
+                self._handshake_again = now + HANDSHAKE_AGAIN[self._handshakes]
+            self._handshakes += 1
+        self.ladder.sent(now, max(map(len, datagrams)))
         self._path(way).write(datagrams)
         if self.ladder.doubled:
             self._relay.write(datagrams)
@@ -360,7 +377,7 @@ class Remote:
         return self._relay.kind if way == RELAY else "udp"
 
     def _rearm(self) -> None:
-        deadlines = [self.tunnel.deadline, self._ladder_deadline]
+        deadlines = [self.tunnel.deadline, self._ladder_deadline, self._handshake_again]
         if self._punch is not None:
             deadlines.append(self._punch.deadline)
         if self._wants_meeting:
