@@ -214,8 +214,8 @@ class Scenario(World):
         assert node is not None
         others = len(self.peers) - 1
         sizes = {
-            "remote peers": (len(node.mesh.remotes), others),
-            "ways": (max(len(r.ladder.ways) for r in node.mesh.remotes.values()), MAX_WAYS),
+            "remote peers": (len(node.mesh.members.remotes), others),
+            "ways": (max(len(r.ladder.ways) for r in node.mesh.members.remotes.values()), MAX_WAYS),
             "sessions": (len(node.link._routes), 3),
             "delayed calls": (len(peer.host.getDelayedCalls()), MAX_CALLS),
             "UDP ports": (len(peer.host.datagram_ports._bound), 2),

@@ -24,15 +24,16 @@ from tunnelmesh.identity import Identity, mesh_address6, x25519_public
 from tunnelmesh.interfaces import ITunnelDevice
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
-from tunnelmesh.peer import mesh
+from tunnelmesh.peer import members
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Route, Whereabouts
 from tunnelmesh.peer.known_peers import KnownPeers
-from tunnelmesh.peer.mesh import MEETINGS_BURST, STRAYS, Mesh
+from tunnelmesh.peer.mesh import MEETINGS_BURST, Mesh
 from tunnelmesh.peer.network import MOST_SERVERS, Network
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.session import Session
 from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.peer.switch import STRAYS
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire import frame, signal
@@ -117,8 +118,8 @@ class HostileTestCase(SynchronousTestCase):
         state.mkdir()
         self.mesh = Mesh(around, KnownPeers(state), lambda datagrams, path: None)
         self.kernel = _Kernel()
-        self.mesh.use(self.kernel)
-        self.mesh.linked(True)
+        self.mesh.switch.use(self.kernel)
+        self.mesh.members.linked(True)
 
     def device(self, identity: Identity) -> Device:
         """The WireGuard side of a machine."""
@@ -129,7 +130,7 @@ class HostileTestCase(SynchronousTestCase):
     @property
     def mallory(self) -> Remote:
         """As our side sees it."""
-        return self.mesh.remotes["mallory"]
+        return self.mesh.members.remotes["mallory"]
 
 
 class RosterTests(HostileTestCase):
@@ -149,7 +150,7 @@ class RosterTests(HostileTestCase):
             replace(ENTRY, name="router", address=IPv4Address("192.168.1.1")),
         ]
         self.mesh.signal_received(Roster((*bad, ENTRY)))
-        self.assertEqual(list(self.mesh.remotes), ["mallory"])
+        self.assertEqual(list(self.mesh.members.remotes), ["mallory"])
 
     def test_one_key_or_address_for_two(self) -> None:
         """Two names with one key, or one address, leave one; later changes find all in order."""
@@ -157,11 +158,11 @@ class RosterTests(HostileTestCase):
         other = replace(ENTRY, name="other", key=Identity.generate().public_key)
         for entries in ((ENTRY, twin), (ENTRY, other), (other, ENTRY), (ENTRY, twin, other)):
             self.mesh.signal_received(Roster(entries))
-            self.assertEqual(len(self.mesh.remotes), 1)
+            self.assertEqual(len(self.mesh.members.remotes), 1)
 
     def test_unused_members(self) -> None:
         """Members nobody speaks with are not pinged, however long, so that they may be many."""
-        self.patch(mesh, "EAGER", 0)
+        self.patch(members, "EAGER", 0)
         self.mesh.signal_received(Roster((ENTRY,)))
         self.clock.pump([1.0] * 600)
         self.assertEqual(self.link.bulk, [])
@@ -172,7 +173,7 @@ class RosterTests(HostileTestCase):
     def test_relayed_from_nobody(self) -> None:
         """Nothing is kept for senders that are no members."""
         for number in range(100):
-            self.mesh.relayed(number.to_bytes(4, "big"), [b"x"])
+            self.mesh.switch.relayed(number.to_bytes(4, "big"), [b"x"])
         self.assertEqual(self.mesh.dropped["relayed from a stranger"], 100)
 
 
@@ -192,7 +193,7 @@ class MeetingTests(HostileTestCase):
         """Only so many meetings are held."""
         for _ in range(1000):
             self.meet(Endpoint("203.0.113.7", 53))
-        self.assertEqual(self.mallory.attempts, MEETINGS_BURST)
+        self.assertEqual(self.mallory.pursuit.attempts, MEETINGS_BURST)
         self.assertEqual(self.mesh.dropped["too many meetings"], 1000 - MEETINGS_BURST)
 
     def test_distant_meeting(self) -> None:
@@ -208,7 +209,7 @@ class MeetingTests(HostileTestCase):
         inner = Endpoint(str(MALLORY_ADDRESS), 4242)
         self.meet(inner)
         seal = ProbeSeal(MALLORY.x25519_private, x25519_public(OWN.public_key), os.urandom)
-        self.mesh.datagrams_received([seal.seal(PING, 1, 0)], self.udp.path_to(inner))
+        self.mesh.switch.datagrams_received([seal.seal(PING, 1, 0)], self.udp.path_to(inner))
         self.clock.pump([0.1] * 50)
         self.assertEqual(self.udp.sent, [])
 
@@ -216,7 +217,7 @@ class MeetingTests(HostileTestCase):
         """A peer that is not believed any more is not spoken to, whoever still holds it."""
         mallory = self.mallory
         self.mesh.signal_received(Roster((replace(ENTRY, key=OWN.public_key),)))
-        self.assertEqual(self.mesh.remotes, {})
+        self.assertEqual(self.mesh.members.remotes, {})
         self.link.bulk.clear()
         mallory.send([b"\x45" + bytes(19)])
         self.clock.pump([1.0] * 20)
@@ -241,7 +242,7 @@ class PacketTests(HostileTestCase):
         """What mallory's tunnel sends reaches us by the relay."""
         for output in outputs:
             if isinstance(output, Transmit):
-                self.mesh.relayed(MALLORY_ADDRESS.packed, output.datagrams)
+                self.mesh.switch.relayed(MALLORY_ADDRESS.packed, output.datagrams)
 
     def packet(self, source: str, to: str) -> bytes:
         """An IPv4 packet without content."""
@@ -271,7 +272,7 @@ class PacketTests(HostileTestCase):
         self.patch(Remote, "is_at", is_at)
         path = self.udp.path_to(Endpoint("203.0.113.7", 53))
         for number in range(1000):
-            self.mesh.datagrams_received([b"\4\0\0\0" + number.to_bytes(28, "big")], path)
+            self.mesh.switch.datagrams_received([b"\4\0\0\0" + number.to_bytes(28, "big")], path)
         self.assertEqual(len(searched), STRAYS)
 
 

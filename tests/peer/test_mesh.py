@@ -60,21 +60,21 @@ class RosterTests(WorldTestCase):
         """A known name with another key is refused, in words; forgetting accepts it."""
         self.offer(entry("home", 1))
         self.offer(entry("home", 2))
-        self.assertNotIn("home", self.mesh.remotes)
-        error = self.assertRaises(UnknownPeerError, self.mesh.remote, "home")
+        self.assertNotIn("home", self.mesh.members.remotes)
+        error = self.assertRaises(UnknownPeerError, self.mesh.members.find, "home")
         self.assertIn("tunnelmesh forget home", str(error))
         self.assertEqual(list(self.here.status()["refused"]), ["home"])
-        self.mesh.forget("home")
-        self.assertEqual(self.mesh.remote("home").key, key(2))
-        self.assertEqual(self.mesh.refused, {})
+        self.mesh.members.forget("home")
+        self.assertEqual(self.mesh.members.find("home").key, key(2))
+        self.assertEqual(self.mesh.members.refused, {})
 
     def test_old_key_comes_back(self) -> None:
         """The right key, offered again, is welcome without ado."""
         self.offer(entry("home", 1))
         self.offer(entry("home", 2))
         self.offer(entry("home", 1))
-        self.assertEqual(self.mesh.remote("home").key, key(1))
-        self.assertEqual(self.mesh.refused, {})
+        self.assertEqual(self.mesh.members.find("home").key, key(1))
+        self.assertEqual(self.mesh.members.refused, {})
 
     def test_impossible_members(self) -> None:
         """Own key, a key twice, low-order and malformed keys: left out, and the rest is taken."""
@@ -92,7 +92,7 @@ class RosterTests(WorldTestCase):
             entry("twin", 1, "100.96.1.2"),
             entry("last", 2, "100.96.1.3"),
         )
-        self.assertEqual(set(self.mesh.remotes), {"one", "last"})
+        self.assertEqual(set(self.mesh.members.remotes), {"one", "last"})
         self.assertEqual(node(self.here).link.failures, {})
 
     def test_names(self) -> None:
@@ -100,7 +100,7 @@ class RosterTests(WorldTestCase):
         forged = "x\nhome AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
         for name in (forged, "", "Home", "a b", "a" * 64, "\x1b[31m"):
             self.offer(entry(name, 1))
-        self.assertEqual(self.mesh.remotes, {})
+        self.assertEqual(self.mesh.members.remotes, {})
         self.assertEqual(self.mesh.dropped["malformed member"], 6)
         self.here.kill()
         self.here.start()
@@ -109,44 +109,44 @@ class RosterTests(WorldTestCase):
     def test_same_address(self) -> None:
         """A known member's address is not given to another, until the first is forgotten."""
         self.offer(entry("one", 1), entry("two", 2))
-        self.assertEqual(set(self.mesh.remotes), {"one"})
+        self.assertEqual(set(self.mesh.members.remotes), {"one"})
         self.assertIn("forget one", self.here.status()["refused"]["two"])
-        self.mesh.forget("one")
+        self.mesh.members.forget("one")
         self.offer(entry("two", 2))
-        self.assertEqual(set(self.mesh.remotes), {"two"})
+        self.assertEqual(set(self.mesh.members.remotes), {"two"})
         self.offer(entry("one", 1, "100.96.1.2"))
-        self.assertEqual(set(self.mesh.remotes), {"one", "two"})
+        self.assertEqual(set(self.mesh.members.remotes), {"one", "two"})
 
     def test_addresses_swapped(self) -> None:
         """Two members whose addresses are exchanged are both refused: traffic would go astray."""
         self.offer(entry("one", 1, "100.96.1.1"), entry("two", 2, "100.96.1.2"))
         self.offer(entry("one", 1, "100.96.1.2"), entry("two", 2, "100.96.1.1"))
-        self.assertEqual(self.mesh.remotes, {})
-        self.assertEqual(set(self.mesh.refused), {"one", "two"})
+        self.assertEqual(self.mesh.members.remotes, {})
+        self.assertEqual(set(self.mesh.members.refused), {"one", "two"})
 
     def test_addresses_elsewhere(self) -> None:
         """Our own address, and those outside the mesh, are nobody else's."""
         own = str(node(self.here).membership.address)
         for address in (own, "127.0.0.1", "192.168.1.2", "0.0.0.0", "224.0.0.1"):
             self.offer(entry("home", 1, address))
-        self.assertEqual(self.mesh.remotes, {})
+        self.assertEqual(self.mesh.members.remotes, {})
 
     def test_pins_cannot_be_written(self) -> None:
         """A full disk costs the memory of new pins, and not the link."""
         (self.folder / "here").rename(self.folder / "elsewhere")
         self.offer(entry("home", 1))
         self.internet.run(5)
-        self.assertIn("home", self.mesh.remotes)
+        self.assertIn("home", self.mesh.members.remotes)
         self.assertIsNotNone(node(self.here).link.session)
 
     def test_by_name_and_address(self) -> None:
         """A member is found by its name, with ``.mesh`` or without, and by both addresses."""
         self.offer(entry("home", 1))
-        found = self.mesh.remote("home")
+        found = self.mesh.members.find("home")
         for name in ("HOME", "home.mesh", "100.96.9.9", str(found.address6)):
-            self.assertIs(self.mesh.remote(name), found)
-        self.assertRaises(UnknownPeerError, self.mesh.remote, "nobody")
-        self.assertRaises(UnknownPeerError, self.mesh.remote, "")
+            self.assertIs(self.mesh.members.find(name), found)
+        self.assertRaises(UnknownPeerError, self.mesh.members.find, "nobody")
+        self.assertRaises(UnknownPeerError, self.mesh.members.find, "")
 
 
 class SignalTests(WorldTestCase):
@@ -165,7 +165,7 @@ class SignalTests(WorldTestCase):
             self.mesh.signal_received(signal)
         self.mesh.signal_received(Meet(STRANGER, 1, 0.0, Describe(())))
         for number in range(500):
-            self.mesh.relayed(number.to_bytes(4, "big"), [b"\x04" + bytes(40)])
+            self.mesh.switch.relayed(number.to_bytes(4, "big"), [b"\x04" + bytes(40)])
         self.assertEqual(self.mesh.dropped["signal about a stranger"], 4)
         self.assertEqual(self.mesh.dropped["relayed from a stranger"], 500)
         self.assertEqual(len(node(self.here).mesh._around.relay._paths), paths)
@@ -195,12 +195,12 @@ class SignalTests(WorldTestCase):
     def test_meetings_without_end(self) -> None:
         """A thousand meetings at once are one attempt."""
         there = remote(self.here, "there")
-        before = there.probes
+        before = there.pursuit.probes
         for number in range(1000):
             them = Describe((Candidate(HOST, Endpoint("10.1.1.1", number + 1)),))
             self.mesh.signal_received(Meet(there.address, number, 0.0, them))
         self.internet.run(10)
-        self.assertLessEqual(there.probes - before, 3 * len(ROUNDS))
+        self.assertLessEqual(there.pursuit.probes - before, 3 * len(ROUNDS))
         self.assertEqual(self.here.path_to("there"), "udp")
 
 
@@ -225,7 +225,7 @@ class DatagramTests(WorldTestCase):
     def throw(self, datagram: bytes, source: Endpoint = STRANGE) -> list[bytes]:
         """Let it arrive at the first peer; what goes back to where it seems to come from."""
         self.sent.clear()
-        self.mesh.datagrams_received([datagram], node(self.here).udp.path_to(source))
+        self.mesh.switch.datagrams_received([datagram], node(self.here).udp.path_to(source))
         return [datagram for datagram, to in self.sent if to == source]
 
     def test_every_first_byte(self) -> None:
@@ -264,9 +264,9 @@ class DatagramTests(WorldTestCase):
             answers = self.throw(good, Endpoint("203.0.113.66", 6000 + number))
             self.assertEqual(len(answers[0]), 300)
             self.assertLessEqual(sum(map(len, answers)), 300 + 2 * MIN_SIZE)
-        before = remote(self.here, "there").probes
+        before = remote(self.here, "there").pursuit.probes
         self.internet.run(5)
-        sent = remote(self.here, "there").probes - before
+        sent = remote(self.here, "there").pursuit.probes - before
         self.assertLessEqual(sent, MAX_CANDIDATES * len(ROUNDS))
         self.assertLessEqual(len(remote(self.here, "there").ladder.ways), MAX_WAYS)
         self.assertEqual(self.here.path_to("there"), "udp")
@@ -303,5 +303,5 @@ class DatagramTests(WorldTestCase):
     def test_nowhere_to_go(self) -> None:
         """A packet to an address that is nobody's is counted."""
         packet = b"\x45" + bytes(15) + STRANGER.packed
-        self.mesh.packets_leaving([packet, b"\x60" + bytes(39), b"\x45"])
+        self.mesh.switch.packets_leaving([packet, b"\x60" + bytes(39), b"\x45"])
         self.assertEqual(self.mesh.dropped["no such mesh address"], 3)

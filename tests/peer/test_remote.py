@@ -22,15 +22,15 @@ class PairTests(WorldTestCase):
         """A pair that can punch does, unasked, and with few probes."""
         here, there = self.pair("port-restricted", "restricted-cone")
         self.assertLess(self.ping(here, there), 0.05)
-        self.assertLess(remote(here, "there").probes, 60)
+        self.assertLess(remote(here, "there").pursuit.probes, 60)
 
     def test_hopeless_pair(self) -> None:
         """Two symmetric NATs stay on the relay, and try seldom."""
         here, there = self.pair("symmetric", "symmetric", way="ssh")
         for _ in range(12):
             self.ping(here, there)
-        self.assertFalse(remote(here, "there").hopeful)
-        self.assertLessEqual(remote(here, "there").attempts, 12)
+        self.assertFalse(remote(here, "there").pursuit.hopeful)
+        self.assertLessEqual(remote(here, "there").pursuit.attempts, 12)
 
     def test_relay_only(self) -> None:
         """Told to use the relay only, a peer shows no address and takes no direct path."""
@@ -40,7 +40,9 @@ class PairTests(WorldTestCase):
             self.ping(there, here)
         self.assertEqual((here.path_to("there"), there.path_to("here")), ("ssh", "ssh"))
         self.assertEqual(node(here).describe().candidates, ())
-        self.assertLessEqual(remote(there, "here").attempts + remote(here, "there").attempts, 4)
+        self.assertLessEqual(
+            remote(there, "here").pursuit.attempts + remote(here, "there").pursuit.attempts, 4
+        )
 
     def test_cut_and_healed(self) -> None:
         """UDP goes and comes: relayed at once, direct again, and the history tells both."""

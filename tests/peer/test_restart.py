@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.lab.sim import Internet
 from tunnelmesh.lab.sim.mesh import SimulatedCoordinator, SimulatedPeer
-from tunnelmesh.peer import mesh
+from tunnelmesh.peer import members
 
 
 class RestartTests(SynchronousTestCase):
@@ -14,7 +14,7 @@ class RestartTests(SynchronousTestCase):
 
     def test_traffic_from_the_one_that_stayed(self) -> None:
         """Whoever restarts, the other's packets arrive again within two seconds."""
-        self.patch(mesh, "EAGER", 0)  # as in a large mesh, where nobody speaks unasked
+        self.patch(members, "EAGER", 0)  # as in a large mesh, where nobody speaks unasked
         internet = Internet(seed=5)
         internet.install(self)
         state = Path(self.mktemp())

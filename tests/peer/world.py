@@ -58,4 +58,4 @@ def node(peer: SimulatedPeer) -> Node:
 
 def remote(peer: SimulatedPeer, name: str) -> Remote:
     """What it knows of another."""
-    return node(peer).mesh.remotes[name]
+    return node(peer).mesh.members.remotes[name]

@@ -33,7 +33,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
     def joined() -> Node:
         if peer.node is None:
             raise NotRunningError("the peer is still joining the mesh; try again in a moment")
-        peer.node.mesh.echoed = echoes.answered
+        peer.node.mesh.switch.echoed = echoes.answered
         return peer.node
 
     def show_status(_: dict[str, str]) -> Answer:
@@ -41,11 +41,11 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
 
     def show_peers(_: dict[str, str]) -> Answer:
         here = joined()
-        remotes = sorted(here.mesh.remotes.items())
+        remotes = sorted(here.mesh.members.remotes.items())
         return [status.remote_status(remote, here.now()) for _, remote in remotes]
 
     def ping(query: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
-        remote = joined().mesh.remote(query.get("peer", ""))
+        remote = joined().mesh.members.find(query.get("peer", ""))
         times = query.get("count", "4")
         if not (times.isascii() and times.isdigit()) or not 0 < int(times[:7]) <= MAX_PINGS:
             raise UnknownPeerError(f"cannot ping {times[:20]!r} times")
@@ -53,12 +53,12 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
 
     def show_history(query: dict[str, str]) -> Answer:
         here = joined()
-        remote = here.mesh.remote(query.get("peer", ""))
+        remote = here.mesh.members.find(query.get("peer", ""))
         return status.history(remote, here.now(), here.unix_time())
 
     def show_explain(query: dict[str, str]) -> Answer:
         here = joined()
-        remote = here.mesh.remote(query.get("peer", ""))
+        remote = here.mesh.members.find(query.get("peer", ""))
         verdict = explain(remote, here.describe(), here.link.failures)
         return {"peer": remote.name, "path": remote.path_kind, **verdict.as_dict()}
 
@@ -80,7 +80,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
 
     def forget(query: dict[str, str]) -> Answer:
         name = query.get("peer", "")
-        joined().mesh.forget(name)
+        joined().mesh.members.forget(name)
         return {"forgotten": name}
 
     return {

@@ -268,3 +268,6 @@ class _FilteringUser:
 
     def datagrams_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
         self._network.filtering_received(datagrams, path)
+
+    def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
+        """Nobody sends records to this socket."""

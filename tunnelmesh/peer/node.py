@@ -146,7 +146,11 @@ class Node:
 
     def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None:
         """See :class:`~tunnelmesh.interfaces.IPathUser`."""
-        self.mesh.datagrams_received(datagrams, path)
+        self.mesh.switch.datagrams_received(datagrams, path)
+
+    def records_received(self, records: memoryview, segment: int, path: Any) -> None:
+        """See :class:`~tunnelmesh.interfaces.IPathUser`."""
+        self.mesh.switch.records_received(records, segment, path)
 
     # LinkUser.
 
@@ -168,13 +172,13 @@ class Node:
             self.mesh.network_changed()
         self._outside = outside
         if before is None:
-            self.mesh.linked(True)
+            self.mesh.members.linked(True)
         else:
             self.mesh.link_changed(before.kind, failed)
 
     def link_down(self, reason: str) -> None:
         """There is none any more."""
-        self.mesh.linked(False)
+        self.mesh.members.linked(False)
 
     def signal_received(self, message: Signal) -> None:
         """The coordinator says something."""
@@ -182,7 +186,7 @@ class Node:
 
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
         """The coordinator relays something."""
-        self.mesh.relayed(address, datagrams)
+        self.mesh.switch.relayed(address, datagrams)
 
     # What this machine tells of itself.
 
@@ -223,7 +227,7 @@ class Node:
             _log.warn("no network device, so only 'tunnelmesh' commands work: {e}", e=error)
             return
         self.mode = "tun"
-        self.mesh.use(device)
+        self.mesh.switch.use(device)
 
 
 def whereabouts(membership: Membership) -> Whereabouts:

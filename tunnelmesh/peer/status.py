@@ -21,6 +21,7 @@ def status(node: Node) -> dict[str, Any]:
     """The object that ``tunnelmesh status --json`` prints."""
     now = node.now()
     behaviour = node.network.behaviour
+    members = node.mesh.members
     link = node.link
     session = link.session
     return {
@@ -43,8 +44,10 @@ def status(node: Node) -> dict[str, Any]:
             "rtt_ms": milliseconds(link.rtt),
             "failures": dict(link.failures),
         },
-        "peers": [remote_status(remote, now) for _, remote in sorted(node.mesh.remotes.items())],
-        "refused": dict(node.mesh.refused),
+        "peers": [
+            remote_status(remote, now) for _, remote in sorted(node.mesh.members.remotes.items())
+        ],
+        "refused": dict(members.refused),
         "dropped": dict(node.mesh.dropped),
         "tunnel": node.tunnel_counters,
     }
@@ -56,7 +59,7 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
     way, health = remote.ladder.current, remote.ladder.health
     direct = kind == "udp" and way is not None
     shown = health if kind is not None else None
-    handshake_at = remote.tunnel.handshake_at
+    handshake_at, met_at = remote.tunnel.handshake_at, remote.pursuit.met_at
     return {
         "name": remote.name,
         "address": str(remote.address),
@@ -72,9 +75,9 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "rx_bytes": remote.tunnel.rx_bytes,
         "tx_bytes": remote.tunnel.tx_bytes,
         "handshake_age_s": None if handshake_at is None else round(now - handshake_at, 3),
-        "attempts": remote.attempts,
-        "probes": remote.probes,
-        "signalled_s": None if remote.met_at is None else round(now - remote.met_at, 3),
+        "attempts": remote.pursuit.attempts,
+        "probes": remote.pursuit.probes,
+        "signalled_s": None if met_at is None else round(now - met_at, 3),
     }
 
 

@@ -53,7 +53,10 @@ def explain(remote: Remote, own: Describe, failures: dict[str, str]) -> Verdict:
     :param own: what this machine says of its own network.
     :param failures: links to the coordinator that do not work, and why.
     """
-    you, they = behaviour_of(own), None if remote.them is None else behaviour_of(remote.them)
+    you, they = (
+        behaviour_of(own),
+        None if remote.pursuit.them is None else behaviour_of(remote.pursuit.them),
+    )
     summary = _summary(remote, own, you, they)
     return Verdict(
         summary, _evidence(remote, own, failures), _advice(remote, own, you, they, failures)
@@ -86,7 +89,8 @@ def _summary(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
 
 
 def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviour | None) -> str:
-    if own.relay_only or (remote.them is not None and remote.them.relay_only):
+    them = remote.pursuit.them
+    if own.relay_only or (them is not None and them.relay_only):
         who = "this machine" if own.relay_only else remote.name
         return f"because {who} was told to use the relay only"
     if you.mapping is Mapping.BLOCKED:
@@ -106,12 +110,13 @@ def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
 
 
 def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[str, ...]:
-    lines = [f"you: {_side(own)}", f"they: {_side(remote.them)}"]
+    pursuit = remote.pursuit
+    lines = [f"you: {_side(own)}", f"they: {_side(pursuit.them)}"]
     health = remote.ladder.health
     if health is not None and health.rtt is not None:
         lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
-    if remote.attempts:
-        lines.append(f"attempts to punch: {remote.attempts}, with {remote.probes} probes sent")
+    if pursuit.attempts:
+        lines.append(f"attempts to punch: {pursuit.attempts}, with {pursuit.probes} probes sent")
     lines += [f"no link by {route}: {reason}" for route, reason in sorted(failures.items())]
     return tuple(lines)
 

@@ -1,0 +1,150 @@
+"""Who is in the mesh, as the coordinator tells it and as far as this machine believes it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from twisted.logger import Logger
+
+from tunnelmesh.errors import TunnelMeshError, UnknownPeerError
+from tunnelmesh.peer.known_peers import KnownPeers, Pin
+from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.wire.enrol import is_name
+from tunnelmesh.wire.signal import Roster, RosterEntry
+
+EAGER = 16
+"""Up to so many online peers, paths are sought before anybody sends: the first packet then finds
+one. In a larger mesh that would be a storm whenever somebody comes online."""
+
+_log = Logger()
+
+
+class Members:
+    """The other members, and how they are found: by name, mesh address or probe hint.
+
+    :ivar remotes: the members, by name.
+    :ivar refused: names that are not who they were, with what is odd about them.
+    :ivar dropped: counts members that cannot be, by reason.
+    """
+
+    def __init__(self, around: Surroundings, known: KnownPeers, dropped: Counter[str]) -> None:
+        self.remotes: dict[str, Remote] = {}
+        self.refused: dict[str, str] = {}
+        self.dropped = dropped
+        self.by_address: dict[bytes, Remote] = {}
+        self.by_hint: dict[bytes, Remote] = {}
+        self._around = around
+        self._known = known
+        self._linked = False
+        self._offered: dict[str, RosterEntry] = {}
+
+    def __iter__(self) -> Iterator[Remote]:
+        """Every member, at this moment: what is done to one may dismiss another."""
+        return iter(list(self.remotes.values()))
+
+    def roster_received(self, roster: Roster) -> None:
+        """The coordinator says who is a member, and who of them is online."""
+        entries = [entry for entry in roster.peers if self._is_possible(entry)]
+        self.dropped["malformed member"] += len(roster.peers) - len(entries)
+        strange = self._known.believe(
+            {entry.name: Pin(entry.key, entry.address) for entry in entries}
+        )
+        for entry in entries:
+            if entry.name in strange:
+                self._refuse(entry, strange[entry.name])
+            else:
+                self._admit(entry)
+        self._be_eager()
+
+    def linked(self, linked: bool) -> None:
+        """Whether there is a link to the coordinator."""
+        self._linked = linked
+        if not linked:  # otherwise a roster follows, which says who is there now
+            for remote in self:
+                remote.presence(remote.online, linked)
+
+    def close(self) -> None:
+        """Send nothing to anybody any more."""
+        for remote in self:
+            remote.forget()
+
+    def forget(self, name: str) -> None:
+        """Believe the next key that is offered for a name.
+
+        :raises UnknownPeerError: if none is pinned.
+        """
+        self._known.forget(name)
+        offered, self._offered, self.refused = self._offered, {}, {}
+        self.roster_received(Roster(tuple(offered.values())))
+
+    def find(self, name: str) -> Remote:
+        """A member, by name (with or without ``.mesh``) or mesh address.
+
+        :raises UnknownPeerError: if there is none, or its key is not believed.
+        """
+        plain = name.lower().removesuffix(".mesh")
+        if plain in self.refused:
+            raise UnknownPeerError(f"{plain} {self.refused[plain]}")
+        found = self.remotes.get(plain)
+        for remote in self:
+            if plain in (str(remote.address), str(remote.address6)):
+                found = remote
+        if found is None:
+            names = ", ".join(sorted(self.remotes)) or "none yet"
+            raise UnknownPeerError(f"there is no peer {name!r} in the mesh; known are: {names}")
+        return found
+
+    def _is_possible(self, entry: RosterEntry) -> bool:
+        """Whether there can be such a member: packets from an address outside the mesh, or from
+        our own, would pass for somebody else's."""
+        interface = self._around.interface
+        possible = entry.address in interface.network and entry.address != interface.ip
+        return possible and is_name(entry.name) and len(entry.key) == 32
+
+    def _admit(self, entry: RosterEntry) -> None:
+        remote = self.remotes.get(entry.name)
+        if remote is not None and (remote.key, remote.address) != (entry.key, entry.address):
+            self._dismiss(remote)
+            remote = None
+        if remote is None:
+            holder = self.by_address.get(entry.address.packed)
+            if holder is not None:
+                self._dismiss(holder)  # the address is another member's by now
+            try:
+                remote = Remote(entry, self._around)
+            except TunnelMeshError as error:
+                _log.warn("{name} is left out: {error}", name=entry.name, error=error)
+                return
+            self.refused.pop(entry.name, None)
+            self._offered.pop(entry.name, None)
+            self.remotes[entry.name] = remote
+            self.by_address[remote.address.packed] = remote
+            self.by_address[remote.address6.packed] = remote
+            self.by_hint[remote.seal.hint] = remote
+        if remote.online != entry.online:
+            state = "online" if entry.online else "offline"
+            _log.info("{peer} is {state}", peer=remote.name, state=state)
+        remote.presence(entry.online, self._linked)
+
+    def _refuse(self, entry: RosterEntry, odd: str) -> None:
+        if self.refused.get(entry.name) != odd:
+            _log.warn("{name} is refused: it {odd}", name=entry.name, odd=odd)
+        self.refused[entry.name] = odd
+        self._offered[entry.name] = entry
+        if entry.name in self.remotes:
+            self._dismiss(self.remotes[entry.name])
+
+    def _dismiss(self, remote: Remote) -> None:
+        remote.forget()
+        del self.remotes[remote.name]
+        del self.by_address[remote.address.packed]
+        del self.by_address[remote.address6.packed]
+        del self.by_hint[remote.seal.hint]
+
+    def _be_eager(self) -> None:
+        online = [remote for remote in self.remotes.values() if remote.online]
+        if len(online) <= EAGER:
+            for remote in online:
+                remote.seek()

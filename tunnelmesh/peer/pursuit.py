@@ -1,0 +1,127 @@
+"""The search for a direct path to one remote peer: meetings, and the probes they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, ip_address
+
+from tunnelmesh.nat.behaviour import NatBehaviour, punchable
+from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try
+from tunnelmesh.nat.punch import Punch
+from tunnelmesh.paths.retry import Retry
+from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.probe import PING, ProbeSeal
+from tunnelmesh.wire.signal import Connect, Describe, Meet
+
+LONGEST_WAIT = 2.0
+"""Seconds that the coordinator may delay a meeting: it has no reason to exceed one."""
+
+
+class Pursuit:
+    """Looks for a direct path, as long as its owner wants one.
+
+    :param address: the remote peer's mesh address.
+    :param seal: for probes between the two.
+
+    :ivar them: what the remote peer last described of its network, as a meeting told.
+    :ivar met_at: when the last meeting was.
+    :ivar probes: punching probes sent.
+    :ivar attempts: attempts to punch.
+    """
+
+    def __init__(
+        self, address: IPv4Address, seal: ProbeSeal, around: Surroundings, now: float
+    ) -> None:
+        self.them: Describe | None = None
+        self.met_at: float | None = None
+        self.probes = 0
+        self.attempts = 0
+        self._address = address
+        self._seal = seal
+        self._around = around
+        self._punch: Punch | None = None
+        self._retry = Retry(now, around.random)
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether a direct path is possible, as far as both sides' behaviour is known."""
+        if self.them is None:
+            return True
+        if self.them.relay_only:
+            return False
+        return punchable(self._behaviour, behaviour_of(self.them))
+
+    def deadline(self, wanted: bool) -> float | None:
+        """When to call :meth:`expire`."""
+        punching = None if self._punch is None else self._punch.deadline
+        meeting = self._retry.deadline if wanted else None
+        return min((at for at in (punching, meeting) if at is not None), default=None)
+
+    def expire(self, now: float, wanted: bool) -> None:
+        """Time has come.
+
+        :param wanted: whether to ask for a meeting, if it is time for one.
+        """
+        if self._punch is not None:
+            self._probe(self._punch.expire(now))
+        if wanted and now >= self._retry.deadline:
+            self._retry.tried(now, self.hopeful)
+            self._around.signal(Connect(self._address))
+
+    def used(self, now: float) -> None:
+        """Traffic passes: a better path would be worth something."""
+        self._retry.used(now)
+
+    def hint(self, now: float) -> None:
+        """Something changed: look again soon."""
+        self._retry.hint(now)
+
+    def meet(self, meet: Meet, now: float) -> None:
+        """The coordinator has told both sides to punch."""
+        self.them = meet.them
+        self.met_at = now
+        if self._around.relay_only or meet.them.relay_only:
+            return
+        self._around.met()
+        candidates = endpoints_to_try(meet.them, self._around.own())
+        outer = [endpoint for endpoint in candidates if not self.is_inner(endpoint)]
+        self._begin(outer, now + min(max(meet.after, 0.0), LONGEST_WAIT))
+        self.attempts += 1
+        self._retry.tried(now, self.hopeful)
+
+    def seen(self, endpoint: Endpoint, now: float) -> None:
+        """The peer shows up at an endpoint that is new: see whether it can be reached there."""
+        if self._punch is None or self._punch.deadline is None:
+            self._begin([endpoint], now)
+        else:
+            self._probe(self._punch.seen(endpoint, now))
+
+    def ponged(self, token: int, now: float) -> float | None:
+        """A pong came in.
+
+        :returns: its round trip in seconds, if it answers a probe of the search.
+        """
+        return None if self._punch is None else self._punch.ponged(token, now)
+
+    def stop(self) -> None:
+        """A direct path is in use; more probes would only burden the routers."""
+        if self._punch is not None:
+            self._punch.stop()
+
+    def is_inner(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is in the mesh itself: that path would run through the tunnel, and
+        the tunnel through that path, without end."""
+        return ip_address(endpoint.host) in self._around.interface.network
+
+    @property
+    def _behaviour(self) -> NatBehaviour:
+        return behaviour_of(self._around.own())
+
+    def _begin(self, candidates: Sequence[Endpoint], start: float) -> None:
+        self._punch = Punch(candidates, start, self._around.tokens)
+
+    def _probe(self, pings: Sequence[tuple[int, Endpoint]]) -> None:
+        for token, endpoint in pings:
+            self._around.udp.send([self._seal.seal(PING, token, 0)], endpoint)
+        self.probes += len(pings)

@@ -1,0 +1,199 @@
+"""Moves packets between the tunnel device and the remote peers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from zope.interface import implementer
+
+from tunnelmesh.errors import DecodeError
+from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
+from tunnelmesh.noise.load import TokenBucket
+from tunnelmesh.noise.outputs import Deliver, Output, Reply
+from tunnelmesh.peer.members import Members
+from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.transports.relay import RelayPath
+from tunnelmesh.wire import control
+from tunnelmesh.wire.control import ECHO_REPLY, ECHO_REQUEST, Echo
+from tunnelmesh.wire.probe import hint_of, is_probe
+from tunnelmesh.wire.stun import is_stun
+
+STRAYS = 20.0
+"""Strays a second, and at once, that are looked into: anybody can send them, and to find out whom
+one concerns takes a look at every member."""
+
+_DATA = b"\x04"
+"""First byte of a WireGuard transport message: most of what arrives."""
+
+_TUNNEL = (b"\x01", b"\x02", b"\x03", _DATA)
+"""First bytes of WireGuard's messages. A STUN response begins with 1 as well, and is told apart by
+its magic cookie."""
+
+
+@implementer(IPathUser, ITunnelUser)
+class Switch:
+    """What goes out finds its remote peer by address; what comes in, by key.
+
+    :param stun_received: takes the STUN messages out of the main socket's datagrams.
+
+    :ivar dropped: packets and datagrams dropped, by reason.
+    :ivar echoed: told of echo replies.
+    """
+
+    def __init__(
+        self,
+        around: Surroundings,
+        members: Members,
+        stun_received: Callable[[Sequence[bytes], IPath], None],
+        dropped: Counter[str],
+    ) -> None:
+        self.dropped = dropped
+        self.device: ITunnelDevice | None = None
+        self.echoed: Callable[[Remote, int], None] | None = None
+        self._around = around
+        self._members = members
+        self._routes = members.by_address
+        self._hints = members.by_hint
+        self._stun_received = stun_received
+        self._strays = TokenBucket(STRAYS, STRAYS)
+
+    def use(self, device: ITunnelDevice) -> None:
+        """Packets come from, and go to, this device."""
+        self.device = device
+        device.start(self)
+
+    def close(self) -> None:
+        """Give the device back."""
+        if self.device is not None:
+            self.device.stop()
+
+    # Packets out.
+
+    def packets_leaving(self, packets: Sequence[bytes]) -> None:
+        """The kernel sends these into the tunnel."""
+        routes = self._routes
+        batches: dict[Remote, list[bytes]] = {}
+        for packet in packets:
+            remote = routes.get(packet[16:20] if packet[0] >> 4 == 4 else packet[24:40])
+            if remote is None:
+                self.dropped["no such mesh address"] += 1
+            elif remote in batches:
+                batches[remote].append(packet)
+            else:
+                batches[remote] = [packet]
+        for remote, batch in batches.items():
+            remote.send(batch)
+
+    # Datagrams in.
+
+    def datagrams_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
+        """A batch arrived from one place: tunnel, probes or STUN, told apart by first bytes."""
+        if any(datagram[:1] != _DATA for datagram in datagrams):
+            datagrams = self._tunnel_only(datagrams, path)
+        if datagrams:
+            self._open(datagrams, path)
+
+    def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
+        """A run of records arrived from one place."""
+        self.dropped["record nobody asked for"] += -(-len(records) // segment)
+
+    def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
+        """The coordinator relays a batch from the peer with that mesh address."""
+        remote = self._routes.get(address)
+        if remote is None:
+            self.dropped["relayed from a stranger"] += len(datagrams)
+            return
+        self.datagrams_received(datagrams, self._around.relay.path_to(remote.address))
+
+    def path_lost(self, path: IPath) -> None:
+        """Paths come and go with their remote peers' pings; nothing to do."""
+
+    def _tunnel_only(self, datagrams: Sequence[bytes], path: IPath) -> list[bytes]:
+        """Take out what is not the tunnel's, and hand it to whom it concerns."""
+        tunnel = []
+        for datagram in datagrams:
+            if is_probe(datagram):
+                self._probe(datagram, path)
+            elif path.remote is not None and is_stun(datagram):
+                self._stun_received([datagram], path)
+            elif datagram[:1] in _TUNNEL:
+                tunnel.append(datagram)
+            else:
+                self.dropped["unknown datagram"] += 1
+        return tunnel
+
+    def _probe(self, datagram: bytes, path: IPath) -> None:
+        remote = self._hints.get(hint_of(datagram))
+        if remote is None:
+            self.dropped["probe from a stranger"] += 1
+            return
+        try:
+            remote.probe_received(datagram, path)
+        except DecodeError:
+            self.dropped["bad probe"] += 1
+
+    def _open(self, datagrams: Sequence[bytes], path: IPath) -> None:
+        # Behind the relay each peer is a place of its own, or one could use up all others' share.
+        source = path.address if isinstance(path, RelayPath) else str(path.remote).encode()
+        now = self._around.reactor.seconds()
+        device = self._around.device
+        strays = device.counters.unknown_index
+        outputs: dict[Remote, list[Output]] = {}
+        for output in device.receive(datagrams, source, now):
+            if isinstance(output, Reply):
+                path.write([output.datagram])
+            if output.tunnel is not None and isinstance(output.tunnel.user, Remote):
+                outputs.setdefault(output.tunnel.user, []).append(output)
+        for remote, mine in outputs.items():
+            remote.datagrams_opened(mine, path)
+            for output in mine:
+                if isinstance(output, Deliver) and output.packets:
+                    self._deliver(remote, output.packets)
+        if device.counters.unknown_index != strays and self._strays.take(now):
+            self._strayed(path)
+
+    def _strayed(self, path: IPath) -> None:
+        """Something came for a session that is not ours: this machine may have restarted."""
+        for remote in self._members:
+            if remote.is_at(path):
+                remote.restore_session()
+
+    def _deliver(self, remote: Remote, packets: Sequence[bytes]) -> None:
+        """Hand packets to the kernel, if they are from the peer's own address to ours.
+
+        The kernel would deliver to any other address that this machine has, or forward.
+        """
+        own4, own6 = remote.address.packed, remote.address6.packed
+        both4 = own4 + self._around.interface.ip.packed
+        both6 = own6 + self._around.address6.packed
+        genuine = []
+        for packet in packets:
+            version = packet[0] >> 4
+            ends = packet[12:20] if version == 4 else packet[8:40]
+            if ends == (both4 if version == 4 else both6):
+                genuine.append(packet)
+            elif control.is_control(packet):
+                self._control(remote, packet)
+            elif ends.startswith(own4 if version == 4 else own6):
+                self.dropped["not to this machine's own address"] += 1
+            else:
+                self.dropped["not the peer's own address"] += 1
+        if genuine:
+            remote.wanted = True
+            if self.device is not None:
+                self.device.write(genuine)
+
+    def _control(self, remote: Remote, plaintext: bytes) -> None:
+        try:
+            message = control.decode(plaintext)
+        except DecodeError:
+            self.dropped["bad control message"] += 1
+            return
+        if message is None:
+            self.dropped["unknown control message"] += 1
+        elif message.kind == ECHO_REQUEST:
+            remote.send([Echo(ECHO_REPLY, message.token).encode()])
+        elif self.echoed is not None:
+            self.echoed(remote, message.token)
