@@ -1,0 +1,118 @@
+"""Template segments: a super-packet that is sent in pieces without being cut into packets.
+
+Each segment is sealed alone, carries the super-packet's own headers unchanged, as a template, and
+its number. Plaintext of a segment, and of a whole record, which is a super-packet or an ordinary
+packet in one piece::
+
+    index u8 | 0 | virtio header (10 B) | IP and TCP or UDP header | payload of this segment
+    0xFF  u8 | 0 | virtio header (10 B) | packet
+
+The sender seals in ascending order, writing the template before each segment's payload, over the
+tail of the segment that has just been sealed. The receiver opens in descending order, each segment
+over the template of the one after it. So nothing is copied, and a set that is complete is, byte for
+byte, what the sender's kernel had handed over. Where segments are lost, :func:`assemble` makes a
+smaller super-packet of each run that has arrived.
+
+A sender numbers a super-packet's segments from 0 and seals them under consecutive counters: where
+both counters and indices follow each other, the segments belong together.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.errors import DecodeError
+from tunnelmesh.wire import ip
+from tunnelmesh.wire.virtio import EMPTY, GSO_ECN, HEADER_SIZE
+
+PREFIX = 2
+"""Bytes before the virtio header: the index and a zero."""
+
+WHOLE = 0xFF
+"""In place of the index: a whole record follows."""
+
+MAX_SEGMENTS = 0xFF
+"""Most segments that can be numbered; a super-packet of more is not sent in this form."""
+
+_U16 = struct.Struct(">H")
+_U32 = struct.Struct(">I")
+
+
+def template(packet: SuperPacket) -> bytearray:
+    """What goes before the payload of each segment; byte 0, the index, is the caller's to set."""
+    start = packet.start
+    return bytearray(PREFIX) + packet.buffer[start : start + HEADER_SIZE + packet.headers]
+
+
+def assemble(buffer: bytearray, start: int, stop: int, first: int) -> SuperPacket | None:
+    """Make a packet that the kernel takes of some of a super-packet's segments.
+
+    If all are there, nothing is changed. Else lengths, sequence number, flags, IPv4 identification,
+    checksums and virtio header are made those of the packet that is left. It is valid even if not
+    a segment follows or goes before it.
+
+    :param start: where the template's virtio header is; the payloads follow the template, without
+        gaps, up to *stop*.
+    :param first: the index of the first of these segments.
+    :returns: the super-packet in ``buffer[start:stop]``, or None if what is there now, after an
+        empty virtio header, is an ordinary packet: one segment, complete with its checksum.
+    :raises DecodeError: if the template is no super-packet's, or the payload not whole segments.
+    """
+    packet = SuperPacket(buffer, start, stop)
+    if packet.stop == stop and not first and packet.count > 1:
+        return packet
+
+    size = packet.segment_size
+    before = first * size
+    payload = stop - start - HEADER_SIZE - packet.headers
+    after = packet.stop - stop - before
+    if payload <= 0 or after < 0 or (after and payload % size):
+        raise DecodeError("these are not segments of what their template describes")
+
+    at = start + HEADER_SIZE
+    transport = at + packet.transport
+    _patch_lengths(packet, stop, first)
+    if packet.protocol == ip.TCP:
+        _U32.pack_into(
+            buffer,
+            transport + 4,
+            (_U32.unpack_from(buffer, transport + 4)[0] + before) & 0xFFFFFFFF,
+        )
+        if first:
+            buffer[transport + 13] &= ~ip.CWR
+        if after:
+            buffer[transport + 13] &= ~(ip.FIN | ip.PSH)
+
+    if payload <= size:
+        field = transport + packet.header.checksum_offset
+        ip.complete_checksum(buffer, transport, stop, field, packet.protocol == ip.UDP)
+        buffer[start:at] = EMPTY
+        return None
+    header = packet.header
+    kind = header.gso_type & ~GSO_ECN if first else header.gso_type
+    buffer[start:at] = header._replace(gso_type=kind, header_size=packet.headers).pack()
+    return SuperPacket.read(buffer, start, stop)
+
+
+def _patch_lengths(packet: SuperPacket, stop: int, first: int) -> None:
+    """Make the IP header, UDP's length and the pseudo-header's sum those of a packet up to *stop*.
+
+    The sum is changed by the difference (RFC 1624), so that it need not be known which addresses
+    went into it: with a routing header the last one is not in the IPv6 header.
+    """
+    buffer, at = packet.buffer, packet.start + HEADER_SIZE
+    transport = at + packet.transport
+    if packet.is_v6:
+        _U16.pack_into(buffer, at + 4, stop - at - ip.IPV6_HEADER)
+    else:
+        identification = _U16.unpack_from(buffer, at + 4)[0] + first
+        _U16.pack_into(buffer, at + 2, stop - at)
+        _U16.pack_into(buffer, at + 4, identification & 0xFFFF)
+        _U16.pack_into(buffer, at + 10, 0)
+        _U16.pack_into(buffer, at + 10, ip.checksum(buffer[at:transport]))
+    if packet.protocol == ip.UDP:
+        _U16.pack_into(buffer, transport + 4, stop - transport)
+    field = transport + packet.header.checksum_offset
+    total = _U16.unpack_from(buffer, field)[0] - (packet.stop - transport) + (stop - transport)
+    _U16.pack_into(buffer, field, total % 65535)
