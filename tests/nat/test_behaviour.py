@@ -106,3 +106,11 @@ class PunchableTests(SynchronousTestCase):
         unfiltered = replace(SYMMETRIC, filtering=Filtering.UNKNOWN)
         self.assertTrue(punchable(unfiltered, RESTRICTED))
         self.assertFalse(punchable(unfiltered, PORT_RESTRICTED))
+
+    def test_forwarded_port(self) -> None:
+        """Who has a forwarded port is reached by everybody that can send UDP."""
+        asked = replace(SYMMETRIC, forwarded=True)
+        for other in (OPEN, FIREWALL, FULL, RESTRICTED, PORT_RESTRICTED, SYMMETRIC):
+            self.assertTrue(punchable(asked, other))
+            self.assertTrue(punchable(other, asked))
+        self.assertFalse(punchable(asked, BLOCKED))

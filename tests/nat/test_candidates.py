@@ -33,6 +33,12 @@ class GatherTests(SynchronousTestCase):
         found = gather([EXTERNAL.host], EXTERNAL.port, EXTERNAL)
         self.assertEqual(found, (Candidate(HOST, EXTERNAL),))
 
+    def test_mapped(self) -> None:
+        """Each endpoint that a router forwards is told once; the reflexive one only if another."""
+        other = Endpoint("198.51.100.7", 5000)
+        found = gather(["10.0.0.1"], 4000, EXTERNAL, [other, EXTERNAL, other])
+        self.assertEqual(found[1:], (Candidate(MAPPED, other), Candidate(MAPPED, EXTERNAL)))
+
     def test_useless_addresses(self) -> None:
         """Loopback, link-local and unspecified addresses lead nobody here."""
         self.assertEqual(gather(["127.0.0.1", "169.254.3.4", "0.0.0.0", "::1"], 1, None), ())
@@ -94,3 +100,16 @@ class BehaviourTests(SynchronousTestCase):
         """Those that we do not know, as of a newer version, count as unknown."""
         found = behaviour_of(Describe((), mapping="quantum", filtering=""))
         self.assertEqual((found.mapping, found.filtering), (Mapping.UNKNOWN, Filtering.UNKNOWN))
+
+    def test_forwarded(self) -> None:
+        """A mapped endpoint on the address that the internet sees is open to everybody."""
+        for endpoint, external, forwarded in (
+            (Endpoint(EXTERNAL.host, 9), EXTERNAL, True),
+            (Endpoint(EXTERNAL.host, 9), None, True),
+            (Endpoint("203.0.113.1", 9), EXTERNAL, False),
+            (Endpoint("192.168.0.1", 9), None, False),
+            (Endpoint("100.64.0.1", 9), Endpoint("100.64.0.1", 8), False),
+        ):
+            for kind in (MAPPED, HOST):
+                found = behaviour_of(Describe((Candidate(kind, endpoint),), external=external))
+                self.assertEqual(found.forwarded, forwarded and kind == MAPPED, (kind, endpoint))

@@ -100,12 +100,15 @@ class NatBehaviour:
     :ivar external: the external endpoint seen by the first server that answered, if any did.
     :ivar samples: the external endpoints seen by different destinations, in the order in which
         the mappings were made: what port prediction starts from.
+    :ivar forwarded: the router sends everybody's datagrams for some external port to the socket,
+        because it was asked to.
     """
 
     mapping: Mapping = Mapping.UNKNOWN
     filtering: Filtering = Filtering.UNKNOWN
     external: Endpoint | None = None
     samples: tuple[Endpoint, ...] = ()
+    forwarded: bool = False
 
     @property
     def flavour(self) -> Flavour:
@@ -144,6 +147,8 @@ def punchable(a: NatBehaviour, b: NatBehaviour) -> bool:
 
 def _opens(sender: NatBehaviour, receiver: NatBehaviour) -> bool:
     """Whether *sender*'s packet gets in at *receiver*, and *receiver*'s answer gets back."""
+    if receiver.forwarded:
+        return True  # and the answer comes from the very port that was sent to
     by_port = Filtering.ADDRESS_AND_PORT_DEPENDENT
     if receiver.filtering in (Filtering.ENDPOINT_INDEPENDENT, Filtering.UNKNOWN):
         arrives = True

@@ -17,18 +17,31 @@ MAX_HOST = 6
 _RANK = {HOST: 0, MAPPED: 1, REFLEXIVE: 2}
 """Near before far: on a common LAN the host address wins the race by being probed first."""
 
+_INNER = [
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+]
+"""Private and shared addresses (RFC 1918, RFC 6598), and link-local ones."""
+
 E = TypeVar("E", bound=Enum)
 
 
-def gather(addresses: Iterable[str], port: int, external: Endpoint | None) -> tuple[Candidate, ...]:
+def gather(
+    addresses: Iterable[str],
+    port: int,
+    external: Endpoint | None,
+    mapped: Iterable[Endpoint] = (),
+) -> tuple[Candidate, ...]:
     """The candidates of one socket.
 
     :param addresses: the machine's own, in the order of preference.
     :param port: the socket's.
     :param external: the reflexive endpoint, if known.
+    :param mapped: where a router forwards to the socket.
     """
     own = [a for a in addresses if _is_reachable(a)][:MAX_HOST]
     candidates = [Candidate(HOST, Endpoint(address, port)) for address in own]
+    candidates += [Candidate(MAPPED, endpoint) for endpoint in dict.fromkeys(mapped)]
     if external is not None and all(c.endpoint != external for c in candidates):
         candidates.append(Candidate(REFLEXIVE, external))
     return tuple(candidates)
@@ -47,7 +60,18 @@ def behaviour_of(described: Describe) -> NatBehaviour:
         mapping=_member(Mapping, described.mapping, Mapping.UNKNOWN),
         filtering=_member(Filtering, described.filtering, Filtering.UNKNOWN),
         external=described.external,
+        forwarded=any(_is_forwarded(each, described.external) for each in described.candidates),
     )
+
+
+def _is_forwarded(candidate: Candidate, external: Endpoint | None) -> bool:
+    """Whether everybody reaches this endpoint, as far as can be told.
+
+    A router that stands behind another NAT forwards from an address which is not the one that the
+    internet sees: with luck a few neighbours reach that.
+    """
+    seen = external is None or external.host == candidate.endpoint.host
+    return candidate.kind == MAPPED and seen and not is_inner(candidate.endpoint.host)
 
 
 def _member(kind: type[E], value: str, otherwise: E) -> E:
@@ -55,6 +79,11 @@ def _member(kind: type[E], value: str, otherwise: E) -> E:
         return kind(value)
     except ValueError:
         return otherwise
+
+
+def is_inner(address: str) -> bool:
+    """Whether an IPv4 address means something behind some NAT only, not on the internet."""
+    return any(ipaddress.ip_address(address) in network for network in _INNER)
 
 
 def _is_reachable(address: str) -> bool:
