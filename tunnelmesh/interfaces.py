@@ -20,8 +20,9 @@ class IPath(IPushProducer):
     one remote peer's path, never the shared TUN device.
     """
 
-    kind = Attribute("'udp', 'ssh' or 'websocket'.")
+    kind = Attribute("'udp', 'tcp', 'ssh' or 'websocket'.")
     remote = Attribute("The Endpoint that datagrams go to, or None where the coordinator relays.")
+    way = Attribute("What it is called on the ladder: a Way of tunnelmesh.paths.selection.")
     mtu = Attribute("The largest datagram, in bytes, that write() carries whole.")
 
     def write(datagrams: Sequence[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Final
 
 from tunnelmesh.paths.health import Health, State
@@ -11,8 +12,27 @@ from tunnelmesh.wire.endpoint import Endpoint
 RELAY: Final = "relay"
 """The key of the way through the coordinator."""
 
-Way = Endpoint | str
-"""A way to the remote peer: the endpoint of a direct path, or :data:`RELAY`."""
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A direct way that does not leave from the main UDP socket, named by what makes a flow.
+
+    :ivar kind: ``tcp`` or ``udp``.
+    :ivar port: the local port.
+    :ivar remote: where it leads.
+    """
+
+    kind: str
+    port: int
+    remote: Endpoint
+
+    def __str__(self) -> str:
+        return str(self.remote)
+
+
+Way = Endpoint | Flow | str
+"""A way to the remote peer: the endpoint that the main UDP socket sends to, another flow, or
+:data:`RELAY`."""
 
 GAIN = 0.002
 """Seconds of round trip that a challenger must save at least: less is jitter."""
@@ -36,24 +56,43 @@ _PRIVATE = tuple(
 )
 
 
+def remote_of(way: Way) -> Endpoint | None:
+    """Where a direct way leads; None for the relay."""
+    if isinstance(way, Flow):
+        return way.remote
+    return way if isinstance(way, Endpoint) else None
+
+
+def rank(way: Way) -> int:
+    """What a way is worth, whatever the round trips.
+
+    Over TCP a lost segment delays what comes after it, and the flows inside repeat what is only
+    late; so it comes after UDP. The relay has the same fault and another machine's limits.
+    """
+    if way == RELAY:
+        return 0
+    return 1 if isinstance(way, Flow) and way.kind == "tcp" else 2
+
+
 def is_local(way: Way) -> bool:
     """Whether a way stays within a private network (RFC 1918, RFC 4193, link-local)."""
-    if way == RELAY:
+    remote = remote_of(way)
+    if remote is None:
         return False
-    address = ipaddress.ip_address(way[0])
+    address = ipaddress.ip_address(remote.host)
     return any(address in network for network in _PRIVATE)
 
 
 def better(challenger: tuple[Way, Health], incumbent: tuple[Way, Health]) -> bool:
     """Whether to leave *incumbent* for *challenger*.
 
-    Direct before relayed, whatever the round trips; then the clearly shorter round trip; then a way
-    that stays in the local network. Equals stay as they are.
+    Direct before relayed, and UDP before TCP, whatever the round trips; then the clearly shorter
+    round trip; then a way that stays in the local network. Equals stay as they are.
     """
     way, health = challenger
     present, health_now = incumbent
-    if (way == RELAY) != (present == RELAY):
-        return present == RELAY
+    if rank(way) != rank(present):
+        return rank(way) > rank(present)
     if health.rtt is not None and health_now.rtt is not None:
         gain = health_now.rtt - health.rtt
         threshold = max(GAIN, GAIN_PART * health_now.rtt)

@@ -8,9 +8,10 @@ from ipaddress import IPv4Address
 
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.noise.outputs import Established, Output, Transmit
-from tunnelmesh.paths.ladder import Ladder
-from tunnelmesh.paths.selection import RELAY, Way
+from tunnelmesh.paths.ladder import Ladder, Switched
+from tunnelmesh.paths.selection import RELAY, Flow, Way
 from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.wireguard import INITIATION, TRANSPORT
 
 FULL_SIZE = 1452
@@ -39,6 +40,7 @@ class Carrier:
         self.ladder = Ladder(around.tokens, FULL_SIZE)
         self.relay = around.relay.path_to(address)
         self._around = around
+        self._flows: dict[Way, IPath] = {}
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
         self._handshakes = 0
         self._handshake_again: float | None = None
@@ -88,9 +90,35 @@ class Carrier:
         if waiting:
             self._transmit(waiting, now)
 
+    def found(self, path: IPath, now: float, rtt: float) -> None:
+        """The peer answered by a direct path after *rtt* seconds: the ladder is to prove it."""
+        if isinstance(path.way, Flow):
+            self._flows[path.way] = path
+        self.ladder.found(path.way, now, rtt)
+        self.close_forgotten()
+
+    def lost(self, path: IPath, now: float) -> list[Switched]:
+        """What a path ran over has closed."""
+        if self._flows.get(path.way) is not path:
+            return []
+        del self._flows[path.way]
+        return self.ladder.lost(path.way, now, "the connection was closed")
+
+    def close_forgotten(self) -> None:
+        """Close what the ladder has given up, where that is not the main socket."""
+        for way in self._flows.keys() - self.ladder.ways.keys():
+            self._flows.pop(way).stopProducing()
+
+    def close(self) -> None:
+        """Close every path that is this peer's alone."""
+        while self._flows:
+            self._flows.popitem()[1].stopProducing()
+
     def path(self, way: Way) -> IPath:
         """The path that a way stands for."""
-        return self.relay if way == RELAY else self._around.udp.path_to(way)  # type: ignore[arg-type]
+        if isinstance(way, Endpoint):
+            return self._around.udp.path_to(way)
+        return self.relay if way == RELAY else self._flows[way]
 
     def _transmit(self, datagrams: Sequence[bytes], now: float) -> None:
         way = self.ladder.current

@@ -41,13 +41,13 @@ class Echoes:
         for sequence in range(1, times + 1):
             started = self._reactor.seconds()
             rtt = await self._once(remote)
-            way = remote.ladder.current
+            leads_to = remote.path_remote
             yield {
                 "seq": sequence,
                 "rtt_ms": milliseconds(rtt),
                 "path": {
                     "kind": remote.path_kind,
-                    "remote": str(way) if remote.path_kind == "udp" else None,
+                    "remote": None if leads_to is None else str(leads_to),
                 },
             }
             pause = INTERVAL - (self._reactor.seconds() - started)

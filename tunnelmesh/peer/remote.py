@@ -14,11 +14,12 @@ from tunnelmesh.noise.tunnel import Tunnel
 from tunnelmesh.paths.health import Health, State
 from tunnelmesh.paths.history import History
 from tunnelmesh.paths.ladder import Ladder, SendPing, Switched
-from tunnelmesh.paths.selection import RELAY, Way
+from tunnelmesh.paths.selection import RELAY, Flow, Way, remote_of
 from tunnelmesh.peer.carrier import Carrier
 from tunnelmesh.peer.pursuit import Pursuit
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.timer import Timer
+from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
 from tunnelmesh.wire.signal import Meet, RosterEntry
 
@@ -94,7 +95,9 @@ class Remote:
 
     def is_at(self, path: IPath) -> bool:
         """Whether *path* leads to this peer, as far as is known."""
-        return path is self._carrier.relay or path.remote in self.ladder.ways
+        if path.way == RELAY:
+            return path is self._carrier.relay
+        return path.way in self.ladder.ways
 
     def restore_session(self) -> None:
         """The peer uses a session that we do not have: make one before it finds out by itself."""
@@ -135,6 +138,7 @@ class Remote:
         """The peer is no member any more, or its key is not believed; nothing is sent any more."""
         self._forgotten = True
         self._timer.cancel()
+        self._carrier.close()
         self._around.device.remove_peer(self.tunnel)
 
     # Packets.
@@ -158,6 +162,12 @@ class Remote:
         if any(isinstance(output, Deliver) for output in outputs):
             self._heard(path, now)
         self._carrier.perform(outputs, now)
+        self._rearm()
+
+    def path_lost(self, path: IPath) -> None:
+        """What a path to this peer ran over has closed."""
+        now = self._now()
+        self._switched(self._carrier.lost(path, now), now)
         self._rearm()
 
     def probe_received(self, datagram: bytes, path: IPath) -> None:
@@ -190,18 +200,18 @@ class Remote:
 
     def _heard(self, path: IPath, now: float) -> None:
         self.history.heard(now)
-        way = _way_of(path)
+        way = path.way
         if way in self.ladder.ways:
             self._switched(self.ladder.heard(way, now), now)
-        elif way != RELAY and not self.pursuit.is_inner(path.remote):
-            self.pursuit.seen(path.remote, now)
+        elif isinstance(way, Endpoint) and not self.pursuit.is_inner(way):
+            self.pursuit.seen(way, now)
 
     def _ponged(self, probe: Probe, path: IPath, now: float) -> None:
-        way = _way_of(path)
+        way = path.way
         rtt = None if way == RELAY else self.pursuit.ponged(probe.token, now)
         if rtt is not None:
             self.history.heard(now)
-            self.ladder.found(way, now, rtt)
+            self._carrier.found(path, now, rtt)
             return
         awaited, switches = self.ladder.ponged(way, probe.token, now)
         if awaited:
@@ -219,6 +229,7 @@ class Remote:
                     self._carrier.path(output.way).write([ping])
                 else:
                     self._switched([output], now)
+            self._carrier.close_forgotten()
         self.pursuit.expire(now, self._wants_meeting)
         self._rearm()
 
@@ -264,15 +275,26 @@ class Remote:
         """A way, for people: ``udp 192.0.2.7:4242``, ``ssh relay`` or ``none``."""
         if way is None:
             return "none"
-        return f"{self._carrier.relay.kind} relay" if way == RELAY else f"udp {way}"
+        return f"{self._kind(way)} {way}"
 
     @property
     def path_kind(self) -> str | None:
-        """``udp``, ``ssh`` or ``websocket``, or None without a way."""
+        """``udp``, ``tcp``, ``ssh`` or ``websocket``, or None without a way."""
         way = self.ladder.current
         health = self.ladder.health
         if way is None or health is None or health.state is State.DEAD:
             return None
+        return self._kind(way)
+
+    @property
+    def path_remote(self) -> Endpoint | None:
+        """Where the path leads, if it is a direct one."""
+        way = self.ladder.current
+        return None if way is None or self.path_kind is None else remote_of(way)
+
+    def _kind(self, way: Way) -> str:
+        if isinstance(way, Flow):
+            return way.kind
         return self._carrier.relay.kind if way == RELAY else "udp"
 
     def _rearm(self) -> None:
@@ -282,7 +304,3 @@ class Remote:
             self.pursuit.deadline(self._wants_meeting),
         )
         self._timer.set(min((at for at in deadlines if at is not None), default=None))
-
-
-def _way_of(path: IPath) -> Way:
-    return RELAY if path.remote is None else path.remote

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.identity import fingerprint, mesh_address6
-from tunnelmesh.paths.selection import RELAY
 
 if TYPE_CHECKING:
     from tunnelmesh.peer.node import Node
@@ -56,8 +55,8 @@ def status(node: Node) -> dict[str, Any]:
 def remote_status(remote: Remote, now: float) -> dict[str, Any]:
     """One remote peer's part of it."""
     kind = remote.path_kind
-    way, health = remote.ladder.current, remote.ladder.health
-    direct = kind == "udp" and way is not None
+    health = remote.ladder.health
+    leads_to = remote.path_remote
     shown = health if kind is not None else None
     handshake_at, met_at = remote.tunnel.handshake_at, remote.pursuit.met_at
     return {
@@ -68,7 +67,7 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "online": remote.online,
         "path": {
             "kind": kind,
-            "remote": str(way) if direct and way != RELAY else None,
+            "remote": None if leads_to is None else str(leads_to),
             "rtt_ms": None if shown is None else milliseconds(shown.rtt),
             "since_s": round(now - remote.since, 3),
         },

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from zope.interface import implementer
 
 from tunnelmesh.interfaces import ILink, IPath, ITransport
+from tunnelmesh.paths.selection import RELAY
 from tunnelmesh.wire import frame
 
 QUEUE = 192 * 1024
@@ -28,6 +29,7 @@ class RelayPath:
     """
 
     remote = None
+    way = RELAY
     mtu = 1 << 16
 
     def __init__(self, transport: RelayTransport, address: bytes) -> None:

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath, ITransport
+from tunnelmesh.paths.selection import Way
 from tunnelmesh.transports.offload import ANCILLARY, cut, receive_runs, runs, send_run
 from tunnelmesh.wire.endpoint import Endpoint
 
@@ -59,6 +60,11 @@ class UdpPath:
     def __init__(self, transport: UdpTransport, remote: Endpoint) -> None:
         self.transport = transport
         self.remote = remote
+
+    @property
+    def way(self) -> Way:
+        """The endpoint itself: every path over the main socket is known by that alone."""
+        return self.remote
 
     def write(self, datagrams: Sequence[bytes]) -> None:
         """Send them; what the kernel does not take is counted and lost, as UDP may."""
