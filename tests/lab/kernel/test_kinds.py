@@ -44,6 +44,8 @@ class KindTests(SynchronousTestCase):
             ("linux", "port-restricted"): True,
             ("firewall", "firewall"): True,
             ("open", "web-only"): False,
+            ("dual-stack", "dual-stack"): True,
+            ("dual-stack", "port-restricted"): False,
         }
         for (one, other), expected in cases.items():
             self.assertEqual(punchable(KINDS[one], KINDS[other]), expected, (one, other))

@@ -8,7 +8,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.lab.kernel.kinds import KINDS
-from tunnelmesh.lab.kernel.nat import PORTS, PORTS_IN_USE, Block, block_rules, rules
+from tunnelmesh.lab.kernel.nat import PORTS, PORTS_IN_USE, TABLE6, Block, block_rules, rules, rules6
 
 OUTSIDE = "198.51.100.7"
 
@@ -55,4 +55,7 @@ class RuleTests(SynchronousTestCase):
             self.assertIn("meta l4proto udp drop", text)
             self.assertIn("tcp dport 2222 drop", text)
         self.assertNotIn("drop", block_rules([]))
+        for text in (rules6(blocks=blocks), block_rules(blocks, TABLE6)):
+            self.assertIn("meta l4proto udp drop", text)
+            self.assertIn(TABLE6, text)
         self.assertEqual([str(each) for each in blocks], ["UDP", "TCP 2222"])

@@ -71,6 +71,22 @@ class TopologyTests(LaboratoryTestCase):
         self.assertEqual(home.roam(), "100.64.0.4")
         home.hosts[0].run(["ping", "-c1", "-W1", self.world.coordinator.address])
 
+    def test_double_nat(self) -> None:
+        """Every cone behind every sort of carrier is as strict as the stricter of the two."""
+        self.correspond()
+        cones = ("full-cone", "restricted-cone", "port-restricted")
+        strictness = ("endpoint-independent", "address-dependent", "address-and-port-dependent")
+        kinds, expected, hosts = self.world.kinds, [], []
+        for outer in (*cones, "symmetric"):
+            carrier = self.world.add_site(outer, outer)
+            for inner in cones:
+                home = self.world.add_site(f"home-{len(hosts)}", inner, behind=carrier)
+                hosts.append(home.add_host(f"host-{len(hosts)}"))
+                filters = (kinds[inner].filtering, kinds[outer].filtering)
+                expected.append((kinds[outer].mapping, max(filters, key=strictness.index)))
+        seen = [(each["mapping"], each["filtering"]) for each in self.probe(*hosts)]
+        self.assertEqual(seen, expected)
+
     def test_two_customers_of_one_carrier(self) -> None:
         """Two homes behind one carrier meet if the carrier hairpins."""
         self.correspond()

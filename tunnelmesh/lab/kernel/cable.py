@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from ...errors import LabError
 from .namespaces import call, command, ip, nft
-from .segments import Lease, Segment
+from .segments import NEXT_HOP6, Lease, Segment
 
 MANY = 65535
 """Segments that a device may take at once by itself: the kernel's own value."""
 
 BURST = "64kb"
 """The largest burst of a line with a limited rate; a super-packet must fit."""
+
+NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
+"""What IPv6 has in the place of ARP."""
 
 PATIENCE = "50ms"
 """How long a packet may wait for a line with a limited rate, before it is dropped."""
@@ -30,6 +33,7 @@ class Cable:
         self.device = device
         self.segment = segment
         self.port = port
+        self._routes6 = False
         ip(
             [
                 f"link add name {device} netns {namespace} type veth"
@@ -60,7 +64,7 @@ class Cable:
         self._adopt(segment.admit(self.port))
 
     def lose(self, percent: float) -> None:
-        """Lose this share of the IPv4 packets in each direction; 0 ends it.
+        """Lose this share of the IP packets in each direction; 0 ends it.
 
         Loss is drawn for each packet as it arrives, so super-packets are split before they are
         sent: otherwise 64 KB would be lost as one.
@@ -74,10 +78,11 @@ class Cable:
             ip([f"link set dev {device} gso_max_segs {segments}"], namespace)
             table = f"netdev loss_{device}"
             rules = f"table {table}\ndelete table {table}\n"
-            if percent:
+            if lost := round(percent * 100):
                 hook = f'type filter hook ingress device "{device}" priority 0;'
-                drop = f"meta protocol ip numgen random mod 10000 < {round(percent * 100)} drop"
-                rules += f"table {table} {{ chain arriving {{ {hook} {drop}; }}; }}\n"
+                drop = f"numgen random mod 10000 <= {lost - 1} drop"
+                lines = f"{hook} {NEIGHBOURS} accept; meta protocol {{ ip, ip6 }} {drop};"
+                rules += f"table {table} {{ chain arriving {{ {lines} }}; }}\n"
             nft(rules, namespace)
 
     def limit(self, mbit: float | None) -> None:
@@ -94,12 +99,17 @@ class Cable:
 
     def _adopt(self, lease: Lease) -> None:
         self.lease = lease
-        ip(
-            [
-                f"address flush dev {self.device}",
-                *(f"address add {a}/{lease.prefix} dev {self.device}" for a in lease.addresses),
-                f"link set dev {self.device} up",
-                f"route replace default via {lease.router} dev {self.device} onlink",
-            ],
-            self.namespace,
-        )
+        to = f"dev {self.device}"
+        lines = [
+            f"address flush {to} scope global",
+            *(f"address add {each}/{lease.prefix} {to}" for each in lease.addresses),
+            f"link set {to} up",
+            f"route replace default via {lease.router} {to} onlink",
+        ]
+        if self._routes6:
+            lines.append(f"route del ::/0 via {NEXT_HOP6} {to}")
+        self._routes6 = bool(lease.addresses6)
+        if self._routes6:
+            lines += [f"address add {each} {to}" for each in lease.addresses6]
+            lines.append(f"route add ::/0 via {NEXT_HOP6} {to} onlink")
+        ip(lines, self.namespace)

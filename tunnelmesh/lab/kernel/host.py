@@ -41,6 +41,11 @@ class Host:
         """All its addresses; the coordinator has two."""
         return [str(each) for each in self.cable.lease.addresses]
 
+    @property
+    def addresses6(self) -> list[str]:
+        """Its IPv6 addresses: as many, or none."""
+        return [str(each.ip) for each in self.cable.lease.addresses6]
+
     def move_to(self, site: Site) -> None:
         """Carry the machine to another site: its link goes down, and comes up with a new address.
 

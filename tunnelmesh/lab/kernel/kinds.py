@@ -37,6 +37,7 @@ class Kind:
     :ivar ports: how outer ports are chosen (RFC 4787 §4.2): ``preserved``, ``shuffled`` (each new
         mapping takes the next of a shuffled list), ``sequential`` (the next number, which can be
         predicted), ``random``, or ``none`` where UDP is not translated.
+    :ivar ipv6: whether its hosts have public IPv6 addresses besides, behind a firewall.
     :ivar proxied: the only way out is an HTTP proxy on the gateway.
     """
 
@@ -47,6 +48,7 @@ class Kind:
     life: str
     ports: str = NONE
     routed: bool = False
+    ipv6: bool = False
     proxied: bool = False
 
     @property
@@ -74,6 +76,8 @@ def _kinds() -> Iterator[Kind]:
     yield Kind("linux", eim, apdf, "port-restricted", life, ports=PRESERVED)
     life = "offices, mobile carriers, pfSense"
     yield Kind("symmetric", apdf, apdf, "symmetric", life, ports=RANDOM)
+    life = "mobile carriers: symmetric for IPv4, a firewall for IPv6"
+    yield Kind("dual-stack", apdf, apdf, "symmetric", life, ports=RANDOM, ipv6=True)
     life = "routers and carriers that count ports upwards"
     yield Kind("symmetric-sequential", apdf, apdf, "symmetric", life, ports=SEQUENTIAL)
     for name, life in (
@@ -105,8 +109,10 @@ def punchable(one: Kind, other: Kind) -> bool:
     """Whether plain simultaneous hole punching opens the way between two gateways.
 
     It fails where one side's mapping depends on the destination and the other lets in only the
-    exact address and port it has sent to.
+    exact address and port it has sent to. Firewalls for IPv6 are always opened.
     """
+    if one.ipv6 and other.ipv6:
+        return True
     if not (one.udp and other.udp):
         return False
     pairs = ((one, other), (other, one))

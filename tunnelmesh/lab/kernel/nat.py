@@ -16,10 +16,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from .cable import NEIGHBOURS
 from .kinds import ADDRESS_DEPENDENT, ENDPOINT_INDEPENDENT, RANDOM, SEQUENTIAL, SHUFFLED, Kind
 
 TABLE = "ip tunnelmesh_lab"
-"""The one table a gateway has."""
+"""The table of a gateway's IPv4."""
+
+TABLE6 = "ip6 tunnelmesh_lab"
+"""And of its IPv6."""
 
 PORTS = range(20000, 52000)
 """Where outer ports are taken from: clear of well-known and of the usual local ones."""
@@ -27,6 +31,10 @@ PORTS = range(20000, 52000)
 PORTS_IN_USE = 2048
 """Outer ports a gateway hands out before it begins again: many more than one test's sockets, and
 few enough that the rules load in a few milliseconds."""
+
+ANSWERS = "ct state established,related accept"
+
+BLOCKED = "filter hook postrouting priority -10"
 
 PROXY_PORT = 3128
 """Where the gateway's HTTP proxy listens; the port Squid made customary."""
@@ -74,9 +82,8 @@ def rules(
         before, the gateway has forgotten everything.
     """
     chains = [
-        _chain("arriving", "filter hook prerouting priority -300", [f"ct zone set {zone}"]),
-        _chain("own", "filter hook output priority -300", [f"ct zone set {zone}"]),
-        _chain("blocked", "filter hook postrouting priority -10", _blocked(blocks)),
+        *_zones(zone),
+        _chain("blocked", BLOCKED, _blocked(blocks)),
         _chain("input", "filter hook input priority 0; policy drop", _input(outside)),
         _chain("forward", "filter hook forward priority 0; policy drop", _forward(kind, web_ports)),
     ]
@@ -89,15 +96,47 @@ def rules(
         chains[:0] = _maps(lifetime)
         chains.append(_chain("inward", "nat hook prerouting priority -100", _inward(kind, outside)))
         chains.append(_chain("learn", "filter hook postrouting priority 110", _learn(outside)))
-    body = "\n".join(chains)
-    return f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n{body}\n}}\n"
+    return _table(TABLE, chains)
 
 
-def block_rules(blocks: Iterable[Block]) -> str:
+def rules6(*, blocks: Iterable[Block] = (), zone: int = 0) -> str:
+    """Write the complete ruleset of a gateway's IPv6: what RFC 6092 wants of a home's at least.
+
+    Nothing is translated; from outside come only answers.
+
+    :param blocks: what is dropped besides.
+    :param zone: as for :func:`rules`.
+    """
+    outward = 'iifname "lan" oifname "wan" accept'
+    inside = 'iifname "lan" accept'
+    forward, own = "hook forward priority 0; policy drop", "hook input priority 0; policy drop"
+    chains = [
+        *_zones(zone),
+        _chain("blocked", BLOCKED, _blocked(blocks)),
+        _chain("input", f"filter {own}", [ANSWERS, f"{NEIGHBOURS} accept", inside]),
+        _chain("forward", f"filter {forward}", [ANSWERS, outward]),
+    ]
+    return _table(TABLE6, chains)
+
+
+def block_rules(blocks: Iterable[Block], table: str = TABLE) -> str:
     """Write the change that blocks exactly these, leaving all mappings alone."""
-    lines = [f"flush chain {TABLE} blocked"]
-    lines += [f"add rule {TABLE} blocked {line}" for line in _blocked(blocks)]
+    lines = [f"flush chain {table} blocked"]
+    lines += [f"add rule {table} blocked {line}" for line in _blocked(blocks)]
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, chains: Iterable[str]) -> str:
+    body = "\n".join(chains)
+    return f"table {name}\ndelete table {name}\ntable {name} {{\n{body}\n}}\n"
+
+
+def _zones(zone: int) -> list[str]:
+    hooks = {"arriving": "prerouting", "own": "output"}
+    return [
+        _chain(name, f"filter hook {hook} priority -300", [f"ct zone set {zone}"])
+        for name, hook in hooks.items()
+    ]
 
 
 def _chain(name: str, hook: str, lines: Iterable[str]) -> str:
@@ -121,7 +160,7 @@ def _blocked(blocks: Iterable[Block]) -> list[str]:
 
 def _input(outside: str) -> list[str]:
     return [
-        "ct state established,related accept",
+        ANSWERS,
         f'iifname "lan" ip daddr != {outside} accept',
     ]
 
@@ -136,7 +175,7 @@ def _forward(kind: Kind, web_ports: Iterable[int]) -> list[str]:
     else:
         leaving = ""
     lines = [
-        "ct state established,related accept",
+        ANSWERS,
         'iifname "wan" ct status dnat accept',
         f'iifname "lan" oifname "wan" {leaving} accept',
     ]

@@ -33,8 +33,10 @@ def _branches(world: World, items: list[Host | Site], indent: str = "") -> Itera
 
 def _about(item: Host | Site) -> str:
     if isinstance(item, Host):
-        return "  ".join(item.addresses)
+        return "  ".join([*item.addresses, *item.addresses6])
     notes = [f"{item.outside:<15}", item.kind.name]
+    if item.ipv6:
+        notes.append("with IPv6")
     if item.blocks:
         notes.append("blocks " + ", ".join(map(str, item.blocks)))
     if item.proxy:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from ...errors import LabError
 from .namespaces import ip, shell
@@ -14,6 +14,9 @@ from .namespaces import ip, shell
 NEXT_HOP = IPv4Address("169.254.0.1")
 """The router at the far end of every line to the internet. One link-local address serves all lines,
 so that public addresses need no subnets and can be moved freely."""
+
+NEXT_HOP6 = IPv6Address("fe80::1")
+"""Every router's IPv6 address towards those it serves, for the same reason."""
 
 BRIDGE_PAST_FIREWALL = (
     "for f in /proc/sys/net/bridge/bridge-nf-call-*; do"
@@ -35,11 +38,13 @@ class Lease:
     :ivar addresses: its addresses; the first is the one it sends from.
     :ivar prefix: their prefix length.
     :ivar router: where it sends everything else.
+    :ivar addresses6: its IPv6 addresses, one beside each of the others, or none.
     """
 
     addresses: tuple[IPv4Address, ...]
     prefix: int
     router: IPv4Address
+    addresses6: tuple[IPv6Interface, ...] = ()
 
 
 class Segment(ABC):
@@ -68,6 +73,15 @@ class Segment(ABC):
     def _owns(self, address: IPv4Address) -> bool:
         return True
 
+    def _lease6(
+        self, addresses: Iterable[IPv4Address], four: IPv4Network, six: IPv6Network | None
+    ) -> tuple[IPv6Interface, ...]:
+        """The IPv6 addresses that are as far into their network as the others are into theirs."""
+        if six is None:
+            return ()
+        first = int(four.network_address)
+        return tuple(IPv6Interface((six[int(each) - first], six.prefixlen)) for each in addresses)
+
     @abstractmethod
     def _lease(self, addresses: tuple[IPv4Address, ...]) -> Lease: ...
 
@@ -83,14 +97,27 @@ class Segment(ABC):
 class Internet(Segment):
     """Routers between public addresses. Several such segments may share one namespace.
 
-    :param networks: public networks that can be delegated to routed sites.
+    :param network: where its addresses are taken from, the first ones left out; *network6* their
+        like, for everybody has IPv6 here.
+    :param networks: public networks that can be delegated to routed sites; *networks6* to sites
+        with IPv6.
     """
 
     def __init__(
-        self, namespace: str, addresses: Iterable[IPv4Address], networks: Iterable[IPv4Network] = ()
+        self,
+        namespace: str,
+        network: IPv4Network,
+        network6: IPv6Network,
+        *,
+        leave_out: int = 0,
+        networks: Iterable[IPv4Network] = (),
+        networks6: Iterable[IPv6Network] = (),
     ) -> None:
-        super().__init__(namespace, addresses)
+        super().__init__(namespace, list(network.hosts())[leave_out:])
+        self._network = network
+        self._network6 = network6
         self._networks = deque(networks)
+        self._networks6 = iter(networks6)
 
     def delegate(self, port: str, router: str) -> IPv4Network:
         """Route a public network to the device at *router*, at the other end of *port*.
@@ -103,34 +130,46 @@ class Internet(Segment):
         ip([f"route add {network} via {router} dev {port} onlink"], self.namespace)
         return network
 
-    def withdraw(self, network: IPv4Network) -> None:
+    def delegate6(self, port: str, router: IPv6Interface) -> IPv6Network:
+        """Route an IPv6 network to the device at *router*; it is not used again."""
+        network = next(self._networks6)
+        ip([f"route add {network} via {router.ip} dev {port} onlink"], self.namespace)
+        return network
+
+    def withdraw(self, network: IPv4Network | IPv6Network) -> None:
         """Stop routing a delegated network."""
         ip([f"route del {network}"], self.namespace)
-        self._networks.append(network)
+        if isinstance(network, IPv4Network):
+            self._networks.append(network)
 
     def _lease(self, addresses: tuple[IPv4Address, ...]) -> Lease:
-        return Lease(addresses, 32, NEXT_HOP)
+        six = self._lease6(addresses, self._network, self._network6)
+        return Lease(addresses, 32, NEXT_HOP, tuple(IPv6Interface(each.ip) for each in six))
 
     def _opening(self, port: str, lease: Lease) -> list[str]:
         return [
             f"address replace {NEXT_HOP}/32 dev {port}",
             f"link set dev {port} up",
-            *(f"route add {each}/32 dev {port}" for each in lease.addresses),
+            f"address replace {NEXT_HOP6}/64 dev {port}",
+            *(f"route add {each} dev {port}" for each in (*lease.addresses, *lease.addresses6)),
         ]
 
     def _closing(self, port: str, lease: Lease) -> list[str]:
-        return [f"route del {each}/32 dev {port}" for each in lease.addresses]
+        every = (*lease.addresses, *lease.addresses6)
+        return [f"route del {each} dev {port}" for each in every]
 
 
 class Lan(Segment):
     """A site's switch: the bridge ``lan`` in its gateway's namespace."""
 
-    def __init__(self, namespace: str, network: IPv4Network) -> None:
+    def __init__(
+        self, namespace: str, network: IPv4Network, network6: IPv6Network | None = None
+    ) -> None:
         super().__init__(namespace, ())
         self._one_cpu = False
         ip(["link add name lan type bridge"], namespace)
         shell(BRIDGE_PAST_FIREWALL, namespace)
-        self.number(network)
+        self.number(network, network6)
 
     def admit(self, port: str, count: int = 1) -> Lease:
         """Let a device in, as for every segment."""
@@ -149,28 +188,30 @@ class Lan(Segment):
             self._one_cpu = one_cpu
             self._pin()
 
-    def number(self, network: IPv4Network) -> None:
-        """Use another network from now on, of which the gateway takes the first address.
+    def number(self, network: IPv4Network, network6: IPv6Network | None = None) -> None:
+        """Use other networks from now on, of which the gateway takes the first address.
 
         Every cable that leads here has to be renumbered.
         """
         self.network = network
+        self._network6 = network6
         self.router, *others = network.hosts()
         self._free = deque(others)
-        ip(
-            [
-                "address flush dev lan",
-                f"address add {self.router}/{network.prefixlen} dev lan",
-                "link set dev lan up",
-            ],
-            self.namespace,
-        )
+        lines = [
+            "address flush dev lan scope global",
+            f"address add {self.router}/{network.prefixlen} dev lan",
+            "link set dev lan up",
+        ]
+        for each in self._lease6([self.router], network, network6):
+            lines += [f"address replace {address} dev lan" for address in (each, f"{NEXT_HOP6}/64")]
+        ip(lines, self.namespace)
 
     def _owns(self, address: IPv4Address) -> bool:
         return address in self.network
 
     def _lease(self, addresses: tuple[IPv4Address, ...]) -> Lease:
-        return Lease(addresses, self.network.prefixlen, self.router)
+        six = self._lease6(addresses, self.network, self._network6)
+        return Lease(addresses, self.network.prefixlen, self.router, six)
 
     def _opening(self, port: str, lease: Lease) -> list[str]:
         return [f"link set dev {port} master lan", f"link set dev {port} up"]

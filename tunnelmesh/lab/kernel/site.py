@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from .cable import Cable
 from .host import Host
 from .kinds import Kind, kind_named
 from .namespaces import ip, nft, shell
-from .nat import WEB_PORTS, Block, block_rules, rules
+from .nat import TABLE6, WEB_PORTS, Block, block_rules, rules, rules6
 from .proxy import CONNECT_PORTS, Proxy
 from .segments import Internet, Lan
 
@@ -28,10 +28,11 @@ cd /proc/sys/net/ipv4
 echo 1 >ip_forward
 for f in conf/*/rp_filter conf/*/send_redirects; do echo 0 >$f; done
 for f in conf/*/accept_local; do echo 1 >$f; done
-echo 1 >../ipv6/conf/all/disable_ipv6
 """
 """Settings of every namespace that forwards. A hairpinned packet comes back from the provider with
 the gateway's own address as its source, which only accept_local lets in."""
+
+ROUTER6 = "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"
 
 HAIRPIN = (
     "rule add pref 20 lookup local",
@@ -55,6 +56,7 @@ class Site:
 
     :ivar name: its name in its world.
     :ivar kind: what its gateway is now.
+    :ivar ipv6: whether its hosts have public IPv6 addresses, behind a firewall.
     :ivar behind: the site that this one is a customer of, or None.
     :ivar gateway: the gateway as a host, for programs that run on routers.
     :ivar hosts: who is on its LAN now.
@@ -71,6 +73,7 @@ class Site:
         behind: Site | None = None,
         lifetime: int = LIFETIME,
         hairpin: bool = False,
+        ipv6: bool = False,
         web_ports: Iterable[int] = WEB_PORTS,
         connect_ports: Iterable[int] = CONNECT_PORTS,
     ) -> None:
@@ -78,6 +81,7 @@ class Site:
         self.name = name
         self.kind = kind
         self.uplink = uplink
+        self.ipv6 = ipv6
         self.behind = behind
         self.gateway = Host(f"{name}-gateway", uplink)
         self.hosts: list[Host] = []
@@ -89,8 +93,10 @@ class Site:
         self._zones = itertools.cycle(ZONES)
         self._blocks: list[Block] = []
         self._proxy: Proxy | None = None
-        shell(ROUTER, self.namespace)
-        self.lan = Lan(self.namespace, self._delegated() if kind.routed else network)
+        shell(ROUTER + ROUTER6 * ipv6, self.namespace)
+        self._network6 = self._delegated6() if ipv6 else None
+        private_or_public = self._delegated() if kind.routed else network
+        self.lan = Lan(self.namespace, private_or_public, self._network6)
         if hairpin:
             ip([line.format(network=network) for line in HAIRPIN], self.namespace)
         self.lan.pin(kind.learns)
@@ -131,9 +137,11 @@ class Site:
 
         Between a translated and a routed kind the hosts' own addresses change as well.
 
-        :raises LabError: there is no such kind.
+        :raises LabError: there is no such kind, or it has IPv6 and the site has not.
         """
         new, old = kind_named(kind), self.kind
+        if new.ipv6 and not self.ipv6:
+            raise LabError(f"{self.name} has no IPv6: add it as a site that has")
         if new.routed != old.routed:
             if any(site.behind is self for site in self.world.sites.values()):
                 raise LabError(f"there are sites behind {self.name}: it must keep its addresses")
@@ -155,23 +163,29 @@ class Site:
             raise LabError(f"{tcp_port} is not a TCP port")
         wanted = [Block()] * udp + [Block(tcp_port)] * (tcp_port is not None)
         self._blocks += [each for each in wanted if each not in self._blocks]
-        nft(block_rules(self._blocks), self.namespace)
+        self._obstruct()
 
     def unblock(self) -> None:
         """Drop nothing more than the kind does."""
         self._blocks.clear()
-        nft(block_rules(()), self.namespace)
+        self._obstruct()
 
     def roam(self) -> str:
-        """Get another outside address; all flows die. A routed site's hosts get new ones too.
+        """Get another outside address; all flows die.
+
+        The hosts get new public addresses too, those of a routed site and IPv6 ones.
 
         :returns: the new address.
         """
         if self.kind.routed:
             self._internet().withdraw(self.lan.network)
+        if self._network6 is not None:
+            self._internet().withdraw(self._network6)
         self.uplink.renumber()
-        if self.kind.routed:
-            self._renumber(self._delegated())
+        if self._network6 is not None:
+            self._network6 = self._delegated6()
+        if self.kind.routed or self._network6 is not None:
+            self._renumber(self._delegated() if self.kind.routed else self._private)
         self._govern()
         return self.outside
 
@@ -185,6 +199,7 @@ class Site:
 
     def _govern(self) -> None:
         """Load the rules of the present kind and forget every flow."""
+        zone = next(self._zones)
         text = rules(
             self.kind,
             self.outside,
@@ -192,8 +207,10 @@ class Site:
             web_ports=self._web_ports,
             blocks=self._blocks,
             random=self._random,
-            zone=next(self._zones),
+            zone=zone,
         )
+        if self.ipv6:
+            text += rules6(blocks=self._blocks, zone=zone)
         nft(text, self.namespace)
         if self._proxy:
             self._proxy.down()
@@ -207,13 +224,22 @@ class Site:
                 folder=self.world.folder,
             )
 
+    def _obstruct(self) -> None:
+        text = block_rules(self._blocks)
+        if self.ipv6:
+            text += block_rules(self._blocks, TABLE6)
+        nft(text, self.namespace)
+
     def _renumber(self, network: IPv4Network) -> None:
-        self.lan.number(network)
+        self.lan.number(network, self._network6)
         for host in self.hosts:
             host.cable.renumber()
 
     def _delegated(self) -> IPv4Network:
         return self._internet().delegate(self.uplink.port, self.outside)
+
+    def _delegated6(self) -> IPv6Network:
+        return self._internet().delegate6(self.uplink.port, self.uplink.lease.addresses6[0])
 
     def _internet(self) -> Internet:
         if not isinstance(self.uplink.segment, Internet):

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -24,7 +24,7 @@ from .proxy import CONNECT_PORTS
 from .record import Record
 from .rights import available
 from .segments import Internet, Segment
-from .site import LIFETIME, ROUTER, Site
+from .site import LIFETIME, ROUTER, ROUTER6, Site
 
 HOSTED = IPv4Network("203.0.113.0/24")
 """Where public machines are, the coordinator first (all three networks: RFC 5737)."""
@@ -38,14 +38,23 @@ ROUTED = IPv4Network("192.0.2.0/24")
 ROUTED_PREFIX = 29
 """Room for five hosts behind each, and for 32 such sites."""
 
+HOSTED6, ACCESS6 = IPv6Network("2001:db8::/64"), IPv6Network("2001:db8:0:1::/64")
+"""The IPv6 addresses beside those of public machines and of sites (all of IPv6: RFC 3849)."""
+
+ROUTED6 = IPv6Network("2001:db8:1::/48")
+"""Where the networks of sites with IPv6 are taken from, a /64 each."""
+
 LANS = IPv4Network("192.168.0.0/16")
 """Where the LANs of sites are taken from, a /24 each."""
 
 SMALLEST = 30
 """The longest prefix of a LAN: a gateway and one host."""
 
+IPV6_AT_ONCE = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"
+"""Addresses are used without looking for a second or two whether another machine has them."""
+
 FIRST_HOST = 10
-"""The coordinator is 203.0.113.10 (and .11)."""
+"""The coordinator is 203.0.113.10 and 2001:db8::a (and .11, and ::b)."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 
@@ -118,6 +127,7 @@ class World:
         network: str | None = None,
         lifetime: int = LIFETIME,
         hairpin: bool = False,
+        ipv6: bool = False,
         web_ports: tuple[int, ...] = WEB_PORTS,
         connect_ports: tuple[int, ...] = CONNECT_PORTS,
     ) -> Site:
@@ -128,12 +138,14 @@ class World:
         :param network: the LAN's private network; two sites may have the same one.
         :param lifetime: seconds that an unused UDP mapping lives.
         :param hairpin: hosts reach each other by the gateway's outside address.
+        :param ipv6: hosts have public IPv6 addresses as well, behind a firewall.
         :param web_ports: TCP ports that kind web-only passes.
         :param connect_ports: ports that the proxy of a proxied kind connects to.
         :raises LabError: the kind does not exist, or the name is taken.
         """
         described = kind_named(kind)
-        if described.routed and behind:
+        ipv6 = ipv6 or described.ipv6
+        if (described.routed or ipv6) and behind:
             raise LabError(f"{name} is behind another site: it cannot have public addresses")
         try:
             lan = IPv4Network(network) if network else next(self._lans)
@@ -154,6 +166,7 @@ class World:
             behind=behind,
             lifetime=lifetime,
             hairpin=hairpin,
+            ipv6=ipv6,
             web_ports=web_ports,
             connect_ports=connect_ports,
         )
@@ -176,10 +189,15 @@ class World:
 
     def _build(self) -> None:
         namespace = self._namespace("internet")
-        shell(ROUTER, namespace)
-        self._hosted = Internet(namespace, list(HOSTED.hosts())[FIRST_HOST - 1 :])
-        networks = ROUTED.subnets(new_prefix=ROUTED_PREFIX)
-        self._access = Internet(namespace, ACCESS.hosts(), networks)
+        shell(ROUTER + ROUTER6, namespace)
+        self._hosted = Internet(namespace, HOSTED, HOSTED6, leave_out=FIRST_HOST - 1)
+        self._access = Internet(
+            namespace,
+            ACCESS,
+            ACCESS6,
+            networks=ROUTED.subnets(new_prefix=ROUTED_PREFIX),
+            networks6=ROUTED6.subnets(new_prefix=64),
+        )
         self.coordinator = self.add_host("coordinator", addresses=2)
 
     def _namespace(self, name: str) -> str:
@@ -190,6 +208,7 @@ class World:
         namespace = f"{self.prefix}-{name}"
         ip([f"netns add {namespace}"])
         ip(["link set dev lo up"], namespace)
+        shell(IPV6_AT_ONCE, namespace)
         return namespace
 
     def _end_on_sigterm(self) -> None:
