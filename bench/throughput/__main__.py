@@ -1,0 +1,167 @@
+"""Tunnels side by side: between two machines of the laboratory, in turns, on the same cores.
+
+``python -m bench.throughput [--part tcp,loss] [--systems raw,tunnelmesh,wireguard-go] [--json]``
+
+Each system has a pair of machines and a wire (a veth) of its own, and all are up all the time. In
+every round each part is measured with each system in turn; the medians of the rounds are printed,
+then the same as multiples of wireguard-go's and of the raw wire's. What is not installed is named
+and left out. Both machines' programs, iperf3 among them, share this machine's cores.
+
+Loss is drawn by nftables for each datagram; the long wire is a program (see delay_line.py), because
+few kernels have netem. CPU is the time of the tunnel's processes alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.throughput.line import Laboratory
+from bench.throughput.measures import PARTS, Figures
+from bench.throughput.systems import SYSTEMS
+from bench.throughput.systems.system import System
+from bench.throughput.systems.wireguard_go import fetch
+from bench.throughput.table import medians, ratios, table
+from tunnelmesh.errors import LabError
+from tunnelmesh.lab.kernel import World, available, reenter
+from tunnelmesh.lab.kernel.mesh import wait_until
+
+BASES = ("wireguard-go", "raw")
+"""Whom the others are compared with."""
+
+
+def say(text: str) -> None:
+    """Tell how it goes, apart from the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def cache() -> Path:
+    """Where downloads are kept (XDG)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "tunnelmesh-bench"
+
+
+def among(names: Sequence[str]) -> Callable[[str], list[str]]:
+    """Read some of these names, with commas between."""
+
+    def read(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(names):
+            raise ArgumentTypeError(f"{', '.join(sorted(unknown))}: not among {', '.join(names)}")
+        return [name for name in names if name in chosen]
+
+    return read
+
+
+def start(laboratory: Laboratory, options: Namespace) -> Iterator[System]:
+    """Bring up whatever is there."""
+    for name in options.systems:
+        if missing := SYSTEMS[name].missing(options):
+            say(f"{name} is left out: {missing}")
+            continue
+        system = SYSTEMS[name](laboratory, options)
+        try:
+            system.up()
+        except LabError as error:
+            say(f"{name} is left out: {error}")
+            continue
+        say(f"{name} {system.version()}")
+        yield system
+
+
+class Record(NamedTuple):
+    """What was measured.
+
+    :ivar rounds: each system's figures, round by round.
+    :ivar notes: what went wrong, in words.
+    """
+
+    rounds: dict[str, list[Figures]]
+    notes: list[str]
+
+
+def measure(systems: Sequence[System], options: Namespace) -> Record:
+    """Do every part with every system in turn, as often as asked."""
+    rounds: dict[str, list[Figures]] = {system.name: [] for system in systems}
+    notes = []
+    for number in range(options.rounds):
+        for each in rounds.values():
+            each.append({})
+        for part in options.part:
+            for system in systems:
+                try:
+                    wait_until(system.direct, f"{system.name} to be direct")
+                    figures = PARTS[part](system, options.seconds)
+                except (LabError, ValueError) as error:
+                    notes.append(f"{system.name}, {part}: {error}")
+                    say(notes[-1])
+                    continue
+                if not system.direct():
+                    notes.append(f"{system.name}, {part}: left the direct path meanwhile")
+                    say(notes[-1])
+                rounds[system.name][-1].update(figures)
+                shown = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if v is not None)
+                say(f"{number + 1}/{options.rounds} {system.name}: {shown}")
+    return Record(rounds, notes)
+
+
+def report(record: Record, options: Namespace) -> None:
+    """Print what was found."""
+    results = medians(record.rounds)
+    bases = [base for base in BASES if base in results]
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "seconds": options.seconds,
+                    "underlay_offloads": options.underlay_offloads,
+                    **record._asdict(),
+                    "medians": results,
+                    "ratios": {base: ratios(results, base) for base in bases},
+                }
+            )
+        )
+        return
+    wire = "with" if options.underlay_offloads else "without"
+    print(f"medians of {options.rounds} x {options.seconds:g} s, {wire} the wire's offloads")
+    print(*table("", results), sep="\n")
+    for base in bases:
+        print("", *table(f"times {base}", ratios(results, base), ".2f"), sep="\n")
+    print(*record.notes, sep="\n")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = ArgumentParser(prog="python -m bench.throughput", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    parts, systems = list(PARTS), list(SYSTEMS)
+    add("--part", type=among(parts), default=parts, metavar="PART,…", help=", ".join(parts))
+    add("--systems", type=among(systems), default=systems, metavar="…", help=", ".join(systems))
+    add("--rounds", type=int, default=5, help="of which the medians are taken (5)")
+    add("--seconds", type=float, default=3.0, help="of each measurement (3)")
+    add("--no-underlay-offloads", action="store_false", dest="underlay_offloads")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--cache", type=Path, default=cache(), metavar="DIR", help="of what --fetch unpacks")
+    add("--fetch", action="store_true", help="get the wireguard-go with offloads, and end")
+    options = parser.parse_args()
+    try:
+        if options.fetch:
+            print(fetch(options.cache))
+            return
+        reenter()
+        if missing := available():
+            raise LabError(missing)
+        with World("throughput") as world:
+            laboratory = Laboratory(world, options.underlay_offloads)
+            report(measure(list(start(laboratory, options)), options), options)
+    except LabError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
