@@ -6,10 +6,13 @@ Everything else is a plain class or a frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from tunnelmesh.transports.offload import Run
 
 
 class IPath(IPushProducer):
@@ -28,12 +31,25 @@ class IPath(IPushProducer):
     def write(datagrams: Sequence[bytes]) -> None:
         """Send a batch of datagrams, in order, unreliably. Never raises for a network's fault."""
 
+    def write_run(run: Run) -> None:
+        """Send datagrams that lie in memory one after the other; see :meth:`write`.
+
+        The run's memory is not looked at after the call.
+        """
+
 
 class IPathUser(Interface):
     """Who receives what arrives over a transport."""
 
     def datagrams_received(datagrams: Sequence[bytes], path: IPath) -> None:
         """A batch arrived from where *path* leads to. Nothing about it is authentic yet."""
+
+    def records_received(records: memoryview, segment: int, path: IPath) -> None:
+        """Datagrams of records (:mod:`tunnelmesh.wire.record`) arrived, with nothing else between.
+
+        :param records: the datagrams, one after the other, each *segment* bytes long but the last,
+            which may be shorter. Writable; it is valid during the call only.
+        """
 
     def path_lost(path: IPath) -> None:
         """The path will carry nothing any more (its transport closed)."""

@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 
 from tunnelmesh.interfaces import IPath, ITransport
 from tunnelmesh.transports import relay
+from tunnelmesh.transports.offload import Run
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.wire import frame
 
@@ -77,6 +78,11 @@ class RelayTests(SynchronousTestCase):
         for _, datagrams in self.link.batches:
             self.assertLessEqual(sum(map(len, datagrams)), relay.FRAME)
         self.path.write([bytes(65_535)])
+
+    def test_run(self) -> None:
+        """A run's datagrams travel like a batch."""
+        self.path.write_run(Run([memoryview(b"aab"), b"bc"], 2, 3))
+        self.assertEqual(self.link.batches, [(THERE, [b"aa", b"bb", b"c"])])
 
     def test_no_link(self) -> None:
         """Without a link datagrams are dropped and counted."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 UDP_SEGMENT = 103
 UDP_GRO = 104
@@ -25,7 +28,41 @@ ANCILLARY = socket.CMSG_SPACE(4)
 _SIZE = struct.Struct("=H")
 
 
-def runs(datagrams: Sequence[bytes]) -> list[list[bytes]]:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Datagrams of one length, of which only the last may be shorter. An empty one is alone.
+
+    :ivar buffers: the datagrams' bytes, cut anyhow: what counts is what they make when joined. They
+        may be views of memory that is used again, so a run is sent at once or copied.
+    :ivar segment: bytes of each datagram but the last.
+    :ivar count: datagrams.
+    """
+
+    buffers: Sequence[bytes | memoryview]
+    segment: int
+    count: int
+
+    def datagrams(self) -> list[bytes]:
+        """Copies of the datagrams, one by one."""
+        whole = b"".join(self.buffers)
+        if self.count == 1:
+            return [whole]
+        return [whole[at : at + self.segment] for at in range(0, len(whole), self.segment)]
+
+    def parts(self) -> list[Run]:
+        """The same datagrams in runs that one call can send each."""
+        most = min(MAX_SEGMENTS, max(1, MAX_PAYLOAD // self.segment))
+        if self.count <= most:
+            return [self]
+        whole = memoryview(self.buffers[0] if len(self.buffers) == 1 else b"".join(self.buffers))
+        step = most * self.segment
+        return [
+            Run([whole[at * self.segment :][:step]], self.segment, min(most, self.count - at))
+            for at in range(0, self.count, most)
+        ]
+
+
+def runs(datagrams: Sequence[bytes]) -> list[Run]:
     """Cut a batch into runs that one call can send: equal lengths, but for a shorter last one."""
     found: list[list[bytes]] = []
     run: list[bytes] = []
@@ -33,23 +70,33 @@ def runs(datagrams: Sequence[bytes]) -> list[list[bytes]]:
     for datagram in datagrams:
         size = len(datagram)
         fits = len(run) < MAX_SEGMENTS and total + size <= MAX_PAYLOAD
-        if run and fits and size <= segment and len(run[-1]) == segment:
+        if run and fits and 0 < size <= segment and len(run[-1]) == segment:
             run.append(datagram)
             total += size
         else:
             run = [datagram]
             found.append(run)
             segment = total = size
-    return found
+    return [Run(each, len(each[0]), len(each)) for each in found]
 
 
-def send_run(sock: socket.socket, run: list[bytes], remote: tuple[str, int]) -> None:
+def can_segment(sock: socket.socket) -> bool:
+    """Whether the system sends runs. One that does not would take a run for one long datagram."""
+    try:
+        sock.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+def send_run(sock: socket.socket, run: Run, remote: tuple[str, int]) -> None:
     """Send a run of at least two datagrams.
 
-    :raises OSError: if the system cannot; EINVAL where a datagram is longer than the link's MTU.
+    :raises OSError: if it cannot be sent; EINVAL, or EMSGSIZE by newer systems, where a datagram is
+        longer than the link's MTU, EIO where the link's device cannot compute checksums.
     """
-    segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(len(run[0])))
-    sock.sendmsg(run, [segment], 0, remote)
+    segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(run.segment))
+    sock.sendmsg(run.buffers, [segment], 0, remote)
 
 
 def receive_runs(sock: socket.socket) -> bool:
@@ -64,13 +111,39 @@ def receive_runs(sock: socket.socket) -> bool:
     return True
 
 
-def cut(data: memoryview, ancillary: Sequence[tuple[int, int, bytes]]) -> list[bytes]:
-    """Take apart what one call has received."""
-    segment = 0
+def segment_of(size: int, ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """How long each datagram is (but the last) of those that one call has received.
+
+    :param size: bytes received.
+    """
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_UDP and kind == UDP_GRO:
-            segment = int.from_bytes(value[:4], "little")
+            return int.from_bytes(value[:4], sys.byteorder) or size
+    return size
+
+
+def cut(data: memoryview, segment: int) -> list[bytes]:
+    """Copies of the datagrams that one call has received."""
     size = len(data)
-    if not 0 < segment < size:
+    if size <= segment:
         return [bytes(data)]
     return [bytes(data[at : at + segment]) for at in range(0, size, segment)]
+
+
+def by_kind(data: memoryview, segment: int, kind: int) -> list[tuple[bool, memoryview]]:
+    """Part what one call has received, in order, by whether datagrams are of one kind.
+
+    :param kind: the first byte of a datagram of that kind.
+    :returns: whether they are, and adjacent datagrams that agree in it.
+    """
+    firsts = bytes(data[::segment]) if data else b""
+    of_kind = firsts.count(kind)
+    if of_kind in (0, len(firsts)):  # nearly always
+        return [(of_kind > 0, data)]
+    found = []
+    at = 0
+    for is_kind, together in groupby(firsts, kind.__eq__):
+        stop = at + segment * len(list(together))
+        found.append((is_kind, data[at:stop]))
+        at = stop
+    return found

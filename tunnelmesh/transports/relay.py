@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from tunnelmesh.interfaces import ILink, IPath, ITransport
 from tunnelmesh.paths.selection import RELAY
+from tunnelmesh.transports.offload import Run
 from tunnelmesh.wire import frame
 
 QUEUE = 192 * 1024
@@ -51,6 +52,10 @@ class RelayPath:
         for batch in _split(datagrams):
             if not self._transport.send(frame.encode_relay(self.address, batch)):
                 self.dropped += len(batch)
+
+    def write_run(self, run: Run) -> None:
+        """Send them like any others: a frame holds a batch anyway."""
+        self.write(run.datagrams())
 
     def pauseProducing(self) -> None:
         """The coordinator holds more for the other peer than is good."""

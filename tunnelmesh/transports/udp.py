@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet import error, udp
@@ -21,11 +20,27 @@ from zope.interface import implementer
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath, ITransport
 from tunnelmesh.paths.selection import Way
-from tunnelmesh.transports.offload import ANCILLARY, cut, receive_runs, runs, send_run
+from tunnelmesh.transports.offload import (
+    ANCILLARY,
+    Run,
+    by_kind,
+    can_segment,
+    cut,
+    receive_runs,
+    runs,
+    segment_of,
+    send_run,
+)
 from tunnelmesh.wire.endpoint import Endpoint
 
-MAX_BATCH = 64
-"""Datagrams read before other work gets its turn: about a millisecond's worth."""
+READS = 64
+DATAGRAMS = 256
+BYTES = 512 * 1024
+"""What is read before other work gets its turn: each of them about a millisecond's worth, or two,
+of system calls, of small datagrams, or of large ones."""
+
+RECORD = 5
+"""First byte of a record's datagram (:mod:`tunnelmesh.wire.record`)."""
 
 MAX_DATAGRAM = 65535
 
@@ -47,6 +62,8 @@ class DatagramUser(Protocol):
     """Who receives batches; see :class:`~tunnelmesh.interfaces.IPathUser`."""
 
     def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None: ...
+
+    def records_received(self, records: memoryview, segment: int, path: Any) -> None: ...
 
 
 @implementer(IPath)
@@ -70,6 +87,10 @@ class UdpPath:
         """Send them; what the kernel does not take is counted and lost, as UDP may."""
         self.transport.send(datagrams, self.remote)
 
+    def write_run(self, run: Run) -> None:
+        """Send them, with one system call where that is possible."""
+        self.transport.send_run(run, self.remote)
+
     def pauseProducing(self) -> None:
         """UDP has nobody to wait for."""
 
@@ -89,28 +110,40 @@ class _BatchPort(udp.Port):
         """Open the socket, with what the system offers."""
         super().startListening()  # type: ignore[no-untyped-call]
         _tune(self.socket)
-        receive_runs(self.socket)
         self._buffer = memoryview(bytearray(MAX_DATAGRAM))
 
     def doRead(self) -> None:
         """Datagrams have arrived."""
-        receive, buffer = self.socket.recvmsg_into, self._buffer
+        receive, buffer, protocol = self.socket.recvmsg_into, self._buffer, self.protocol
         batch: list[bytes] = []
         source: tuple[Any, ...] = ()
-        for _ in range(MAX_BATCH):
+        datagrams = received = 0
+        for _ in range(READS):
             try:
                 size, ancillary, _flags, sender = receive([buffer], ANCILLARY)
             except BlockingIOError:
                 break
             except OSError:  # an ICMP error about something sent earlier
                 continue
-            if batch and (sender != source or len(batch) >= MAX_BATCH):
-                self.protocol.batch_received(batch, Endpoint(source[0], source[1]))
+            if batch and sender != source:
+                protocol.batch_received(batch, Endpoint(source[0], source[1]))
                 batch = []
             source = sender
-            batch += cut(buffer[:size], ancillary)
+            segment = segment_of(size, ancillary)
+            for are_records, data in by_kind(buffer[:size], segment, RECORD):
+                if not are_records:
+                    batch += cut(data, segment)
+                    continue
+                if batch:
+                    protocol.batch_received(batch, Endpoint(source[0], source[1]))
+                    batch = []
+                protocol.run_received(data, segment, Endpoint(source[0], source[1]))
+            received += size
+            datagrams += size // segment if segment else 1
+            if received >= BYTES or datagrams >= DATAGRAMS:
+                break
         if batch:
-            self.protocol.batch_received(batch, Endpoint(source[0], source[1]))
+            protocol.batch_received(batch, Endpoint(source[0], source[1]))
 
 
 @implementer(ITransport)
@@ -119,6 +152,9 @@ class UdpTransport(DatagramProtocol):
 
     :ivar refused: datagrams that the operating system would not send.
     :ivar failed: datagrams received that their user could not take.
+    :ivar segmentation: whether a run leaves in one system call (UDP GSO).
+    :ivar coalescing: whether what arrives together is read together (UDP GRO).
+    :ivar unsegmented: runs that left one by one, because the link would not take them whole.
     """
 
     kind = "udp"
@@ -127,10 +163,12 @@ class UdpTransport(DatagramProtocol):
     def __init__(self, user: DatagramUser) -> None:
         self.refused = 0
         self.failed = 0
+        self.segmentation = False
+        self.coalescing = False
+        self.unsegmented = 0
         self._user = user
         self._port: Any = None
         self._socket: socket.socket | None = None
-        self._segmenting = sys.platform == "linux"
 
     def open(self, reactor: Any, port: int) -> None:
         """Listen on a UDP port, or on any free one if it is 0.
@@ -144,6 +182,8 @@ class UdpTransport(DatagramProtocol):
                 )
                 self._port.startListening()
                 self._socket = self._port.socket
+                self.segmentation = can_segment(self._port.socket)
+                self.coalescing = receive_runs(self._port.socket)
             else:
                 self._port = reactor.listenUDP(port, self, maxPacketSize=MAX_DATAGRAM)
         except error.CannotListenError as failure:
@@ -168,36 +208,34 @@ class UdpTransport(DatagramProtocol):
 
     def send(self, datagrams: Sequence[bytes], remote: Endpoint) -> None:
         """Send a batch to one endpoint."""
+        if self.segmentation and len(datagrams) > 1:
+            for run in runs(datagrams):
+                self.send_run(run, remote)
+        else:
+            self._send_singly(datagrams, remote)
+
+    def send_run(self, run: Run, remote: Endpoint) -> None:
+        """Send a run to one endpoint."""
+        if self._socket is None or not self.segmentation or run.count == 1:
+            self._send_singly(run.datagrams(), remote)
+            return
+        for part in run.parts():
+            try:
+                send_run(self._socket, part, remote)
+            except OSError as error:
+                if error.errno in (errno.EINVAL, errno.EMSGSIZE, errno.EIO):
+                    # A link narrower than the datagrams, or whose device computes no checksums.
+                    # Other ways have other links, so nothing is concluded from it.
+                    self.unsegmented += 1
+                    self._send_singly(part.datagrams(), remote)
+                else:
+                    self.refused += part.count
+
+    def _send_singly(self, datagrams: Sequence[bytes], remote: Endpoint) -> None:
         if self._port is None:
             self.refused += len(datagrams)
             return
-        if self._socket is None:
-            self._send_singly(self._port.write, datagrams, remote)
-        elif len(datagrams) == 1 or not self._segmenting:
-            self._send_singly(self._socket.sendto, datagrams, remote)
-        else:
-            for run in runs(datagrams):
-                self._send_run(self._socket, run, remote)
-
-    def _send_run(self, sock: socket.socket, run: list[bytes], remote: Endpoint) -> None:
-        if len(run) > 1:
-            try:
-                send_run(sock, run, remote)
-                return
-            except BlockingIOError:
-                self.refused += len(run)
-                return
-            except OSError as error:
-                # A link narrower than the datagrams, or a system or device that cannot.
-                self._segmenting = error.errno not in (errno.EIO, errno.ENOPROTOOPT, errno.EINVAL)
-        self._send_singly(sock.sendto, run, remote)
-
-    def _send_singly(
-        self,
-        send: Callable[[bytes, Endpoint], object],
-        datagrams: Sequence[bytes],
-        remote: Endpoint,
-    ) -> None:
+        send = self._port.write if self._socket is None else self._socket.sendto
         for datagram in datagrams:
             try:
                 send(datagram, remote)
@@ -215,9 +253,21 @@ class UdpTransport(DatagramProtocol):
             self.failed += len(datagrams)
             _log.failure("datagrams from {source} were lost", source=source)
 
+    def run_received(self, records: memoryview, segment: int, source: Endpoint) -> None:
+        """Records arrived from one endpoint. What their user trips over costs them, no more."""
+        try:
+            self._user.records_received(records, segment, UdpPath(self, source))
+        except Exception:
+            self.failed += -(-len(records) // segment)
+            _log.failure("records from {source} were lost", source=source)
+
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """One datagram arrived, on a reactor that knows no batches."""
-        self.batch_received([datagram], Endpoint(addr[0], addr[1]))
+        source = Endpoint(addr[0], addr[1])
+        if datagram[:1] == bytes([RECORD]):
+            self.run_received(memoryview(bytearray(datagram)), len(datagram), source)
+        else:
+            self.batch_received([datagram], source)
 
 
 def _tune(sock: socket.socket) -> None:
