@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from tunnelmesh.transports.offload import Run
+    from tunnelmesh.bulk.run import Run
 
 
 class IPath(IPushProducer):

@@ -9,12 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tunnelmesh.bulk.run import MAX_PAYLOAD, MAX_SEGMENTS, Run
 from tunnelmesh.transports import offload
 from tunnelmesh.transports.offload import (
-    MAX_PAYLOAD,
-    MAX_SEGMENTS,
     UDP_GRO,
-    Run,
     by_kind,
     cut,
     runs,

@@ -7,9 +7,9 @@ from ipaddress import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tunnelmesh.bulk.run import Run
 from tunnelmesh.interfaces import IPath, ITransport
 from tunnelmesh.transports import relay
-from tunnelmesh.transports.offload import Run
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.wire import frame
 

@@ -14,10 +14,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from tunnelmesh.bulk.run import Run
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath, ITransport
 from tunnelmesh.transports import udp
-from tunnelmesh.transports.offload import Run, cut, send_run
+from tunnelmesh.transports.offload import cut, send_run
 from tunnelmesh.transports.udp import UdpPath, UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
 

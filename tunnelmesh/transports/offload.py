@@ -10,56 +10,17 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from tunnelmesh.bulk.run import MAX_PAYLOAD, MAX_SEGMENTS, Run
 
 UDP_SEGMENT = 103
 UDP_GRO = 104
-
-MAX_SEGMENTS = 64
-"""Datagrams in one call at most (UDP_MAX_SEGMENTS of older kernels)."""
-
-MAX_PAYLOAD = 65_507
-"""Bytes in one call at most: what an IPv4 packet carries."""
 
 ANCILLARY = socket.CMSG_SPACE(4)
 """Room for the segment size that the kernel reports."""
 
 _SIZE = struct.Struct("=H")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Datagrams of one length, of which only the last may be shorter. An empty one is alone.
-
-    :ivar buffers: the datagrams' bytes, cut anyhow: what counts is what they make when joined. They
-        may be views of memory that is used again, so a run is sent at once or copied.
-    :ivar segment: bytes of each datagram but the last.
-    :ivar count: datagrams.
-    """
-
-    buffers: Sequence[bytes | memoryview]
-    segment: int
-    count: int
-
-    def datagrams(self) -> list[bytes]:
-        """Copies of the datagrams, one by one."""
-        whole = b"".join(self.buffers)
-        if self.count == 1:
-            return [whole]
-        return [whole[at : at + self.segment] for at in range(0, len(whole), self.segment)]
-
-    def parts(self) -> list[Run]:
-        """The same datagrams in runs that one call can send each."""
-        most = min(MAX_SEGMENTS, max(1, MAX_PAYLOAD // self.segment))
-        if self.count <= most:
-            return [self]
-        whole = memoryview(self.buffers[0] if len(self.buffers) == 1 else b"".join(self.buffers))
-        step = most * self.segment
-        return [
-            Run([whole[at * self.segment :][:step]], self.segment, min(most, self.count - at))
-            for at in range(0, self.count, most)
-        ]
 
 
 def runs(datagrams: Sequence[bytes]) -> list[Run]:

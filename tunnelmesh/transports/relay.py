@@ -8,9 +8,9 @@ from ipaddress import IPv4Address
 
 from zope.interface import implementer
 
+from tunnelmesh.bulk.run import Run
 from tunnelmesh.interfaces import ILink, IPath, ITransport
 from tunnelmesh.paths.selection import RELAY
-from tunnelmesh.transports.offload import Run
 from tunnelmesh.wire import frame
 
 QUEUE = 192 * 1024

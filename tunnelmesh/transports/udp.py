@@ -17,12 +17,12 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from tunnelmesh.bulk.run import Run
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath, ITransport
 from tunnelmesh.paths.selection import Way
 from tunnelmesh.transports.offload import (
     ANCILLARY,
-    Run,
     by_kind,
     can_segment,
     cut,
@@ -32,15 +32,13 @@ from tunnelmesh.transports.offload import (
     send_run,
 )
 from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.record import KIND
 
 READS = 64
 DATAGRAMS = 256
 BYTES = 512 * 1024
 """What is read before other work gets its turn: each of them about a millisecond's worth, or two,
 of system calls, of small datagrams, or of large ones."""
-
-RECORD = 5
-"""First byte of a record's datagram (:mod:`tunnelmesh.wire.record`)."""
 
 MAX_DATAGRAM = 65535
 
@@ -130,7 +128,7 @@ class _BatchPort(udp.Port):
                 batch = []
             source = sender
             segment = segment_of(size, ancillary)
-            for are_records, data in by_kind(buffer[:size], segment, RECORD):
+            for are_records, data in by_kind(buffer[:size], segment, KIND):
                 if not are_records:
                     batch += cut(data, segment)
                     continue
@@ -264,7 +262,7 @@ class UdpTransport(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """One datagram arrived, on a reactor that knows no batches."""
         source = Endpoint(addr[0], addr[1])
-        if datagram[:1] == bytes([RECORD]):
+        if datagram[:1] == bytes([KIND]):
             self.run_received(memoryview(bytearray(datagram)), len(datagram), source)
         else:
             self.batch_received([datagram], source)

@@ -1,0 +1,67 @@
+"""Records: how two TunnelMesh peers carry super-packets, which WireGuard would cut up.
+
+A record is sealed once, with a key derived from the session's, under a counter that it shares with
+the session's WireGuard messages. On the wire it is one datagram or several, each::
+
+    5 u8 | position u8 | count u8 | cipher u8 | receiver u32 | counter u64 (little-endian) | chunk
+
+*receiver* is the index that the receiver chose for the session, as in WireGuard's messages.
+
+- A **segment** (*count* 0): the chunk is the whole sealed record; its plaintext is the headers of
+  the super-packet, unchanged, and the payload of segment number *position* alone. All segments of
+  one super-packet have consecutive counters.
+- A **whole** record (*count* 1 to 255): the chunk is part number *position*, from 0, of the sealed
+  record, and all parts but the last are of one length. Its plaintext is ``segment_size u16`` and an
+  IP packet: a super-packet whose segments have so many bytes of payload, or an ordinary packet if
+  that is 0.
+
+What is authenticated with the plaintext is the first four bytes, *position* as 0 in a whole record.
+The receiver needs no other header: what the kernel wants to know of a super-packet follows from the
+packet itself.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from tunnelmesh.wire.wireguard import INDEX_SIZE
+
+KIND = 5
+"""First byte; WireGuard's messages have 1 to 4."""
+
+HEADER_SIZE = 16
+"""Bytes before the chunk."""
+
+TAG_SIZE = 16
+"""Bytes of the tag at the end of the sealed record; both ciphers have the same."""
+
+SEGMENT_OVERHEAD = HEADER_SIZE + TAG_SIZE
+"""Bytes by which a segment's datagram is longer than the packet that it stands for."""
+
+WHOLE_OVERHEAD = 2 + TAG_SIZE
+"""Bytes by which a whole record's chunks are longer together than the packet in it."""
+
+SEGMENT = 0
+"""The *count* of a segment."""
+
+MAX_COUNT = 255
+"""Most parts of a whole record, and one more than the last segment's number."""
+
+CHACHA20_POLY1305 = 0
+AES_256_GCM = 1
+"""Ciphers."""
+
+SEGMENT_SIZE = struct.Struct(">H")
+"""What a whole record's plaintext begins with."""
+
+_PREFIX = struct.Struct(">BBBB4s")
+
+
+def prefix(position: int, count: int, cipher: int, receiver: bytes) -> bytes:
+    """The header up to the counter (8 bytes)."""
+    return _PREFIX.pack(KIND, position, count, cipher, receiver)
+
+
+def receiver_of(datagram: bytes | memoryview) -> bytes:
+    """The index of the session that a datagram is for."""
+    return bytes(datagram[4 : 4 + INDEX_SIZE])
