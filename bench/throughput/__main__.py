@@ -23,9 +23,8 @@ from typing import NamedTuple
 
 from bench.throughput.line import Laboratory
 from bench.throughput.measures import PARTS, Figures
-from bench.throughput.systems import SYSTEMS
+from bench.throughput.systems import FETCHED, SYSTEMS
 from bench.throughput.systems.system import System
-from bench.throughput.systems.wireguard_go import fetch
 from bench.throughput.table import medians, ratios, table
 from tunnelmesh.errors import LabError
 from tunnelmesh.lab.kernel import World, available, reenter
@@ -132,7 +131,8 @@ def report(record: Record, options: Namespace) -> None:
     print(*table("", results), sep="\n")
     for base in bases:
         print("", *table(f"times {base}", ratios(results, base), ".2f"), sep="\n")
-    print(*record.notes, sep="\n")
+    for note in record.notes:
+        print(note)
 
 
 def main() -> None:
@@ -147,11 +147,12 @@ def main() -> None:
     add("--no-underlay-offloads", action="store_false", dest="underlay_offloads")
     add("--json", action="store_true", help="print one JSON object")
     add("--cache", type=Path, default=cache(), metavar="DIR", help="of what --fetch unpacks")
-    add("--fetch", action="store_true", help="get the wireguard-go with offloads, and end")
+    add("--fetch", action="store_true", help="get wireguard-go with offloads, and EasyTier; end")
     options = parser.parse_args()
     try:
         if options.fetch:
-            print(fetch(options.cache))
+            for each in FETCHED:
+                print(each.fetch(options.cache))
             return
         reenter()
         if missing := available():

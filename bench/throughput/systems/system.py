@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from bench.throughput.line import Laboratory
 from tunnelmesh.errors import LabError
 from tunnelmesh.lab.kernel import Host
 from tunnelmesh.lab.kernel.mesh import wait_until
+from tunnelmesh.lab.kernel.namespaces import ADMINISTRATION
 
 NEAR, FAR = "10.99.0.1", "10.99.0.2"
 """Addresses in the tunnel, where its user chooses them."""
@@ -35,6 +37,7 @@ class System:
     """
 
     name: ClassVar[str]
+    """What it is called, in options and tables."""
 
     def __init__(self, laboratory: Laboratory, options: Namespace) -> None:
         self.laboratory = laboratory
@@ -116,3 +119,8 @@ def said(argv: Sequence[str], **how: Any) -> str:
     if done.returncode:
         raise LabError(f"{argv[0]}: {' '.join(done.stderr.splitlines()[-1:])}")
     return str(done.stdout)
+
+
+def which(program: str) -> str | None:
+    """Find a program, also where only root's PATH leads."""
+    return shutil.which(program) or shutil.which(program, path=ADMINISTRATION)

@@ -1,7 +1,7 @@
 """wireguard-go, the yardstick: the newest that a Debian package brings, which has offloads.
 
-The package of an older release than :data:`RELEASE` has none. :func:`fetch` gets the newer one with
-apt, from the mirror that this machine uses anyway, and unpacks it without installing anything.
+The package of an older release than :data:`RELEASE` has none. :meth:`WireguardGo.fetch` gets the
+newer one with apt, from the mirror that this machine uses anyway, and installs nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ RELEASE = "trixie"
 
 PORT = 51820
 
-UNPACKED = Path("wireguard-go") / RELEASE / "usr/bin/wireguard-go"
+UNPACKED = Path("usr/bin/wireguard-go")
+"""In the folder that the package is unpacked into, which is named like the system."""
 
 
 class WireguardGo(System):
@@ -38,9 +39,42 @@ class WireguardGo(System):
             return "python -m bench.throughput --fetch, or apt install wireguard-go"
         return None
 
+    @classmethod
+    def fetch(cls, cache: Path) -> Path:
+        """Download and unpack the package of :data:`RELEASE`.
+
+        :param cache: where to.
+        :raises LabError: this is no Debian, or apt says why not.
+        """
+        folder = cache / cls.name
+        shutil.rmtree(folder, ignore_errors=True)
+        lists, work = folder / "apt/lists", folder / "apt"
+        (lists / "partial").mkdir(parents=True)
+        sources = work / "sources.list"
+        sources.write_text(f"deb {mirror()} {RELEASE} main\n")
+        private = {
+            "Dir::State": work,
+            "Dir::State::lists": lists,
+            "Dir::Cache": work / "cache",
+            "Dir::Etc::SourceList": sources,
+            "Dir::Etc::SourceParts": "-",
+            "APT::Sandbox::User": "",
+            "Acquire::Languages": "none",
+        }
+        options = [f"-o{name}={value}" for name, value in private.items()]
+        said(["apt-get", *options, "update"])
+        said(["apt-get", *options, "download", "wireguard-go"], cwd=folder)
+        (package,) = folder.glob("*.deb")
+        said(["dpkg", "-x", str(package), str(folder)])
+        shutil.rmtree(work)
+        return folder
+
     def version(self) -> str:
-        """Its own words."""
-        return said([self._program, "--version"]).split("\n")[0].rpartition(" ")[2]
+        """The package's, of which its own is not always a part; or, if it is installed, its own."""
+        packages = list((self.options.cache / self.name).glob("*.deb"))
+        if packages:
+            return packages[0].name.split("_")[1]
+        return said([self._program, "--version"]).split()[1]
 
     @property
     def _program(self) -> str:
@@ -73,36 +107,8 @@ class WireguardGo(System):
 
 def program(cache: Path) -> str | None:
     """Where it is: unpacked, or installed."""
-    return str(cache / UNPACKED) if (cache / UNPACKED).exists() else shutil.which("wireguard-go")
-
-
-def fetch(cache: Path) -> Path:
-    """Download and unpack the package of :data:`RELEASE`.
-
-    :param cache: where to.
-    :raises LabError: this is no Debian, or apt says why not.
-    """
-    folder = (cache / UNPACKED).parents[2]
-    lists, work = folder / "apt/lists", folder / "apt"
-    (lists / "partial").mkdir(parents=True, exist_ok=True)
-    sources = work / "sources.list"
-    sources.write_text(f"deb {mirror()} {RELEASE} main\n")
-    private = {
-        "Dir::State": work,
-        "Dir::State::lists": lists,
-        "Dir::Cache": work / "cache",
-        "Dir::Etc::SourceList": sources,
-        "Dir::Etc::SourceParts": "-",
-        "APT::Sandbox::User": "",
-        "Acquire::Languages": "none",
-    }
-    options = [f"-o{name}={value}" for name, value in private.items()]
-    said(["apt-get", *options, "update"])
-    said(["apt-get", *options, "download", "wireguard-go"], cwd=folder)
-    package = max(folder.glob("*.deb"), key=lambda each: each.stat().st_mtime)
-    said(["dpkg", "-x", str(package), str(folder)])
-    shutil.rmtree(work)
-    return cache / UNPACKED
+    unpacked = cache / WireguardGo.name / UNPACKED
+    return str(unpacked) if unpacked.exists() else shutil.which("wireguard-go")
 
 
 def mirror() -> str:
