@@ -12,6 +12,7 @@ from tunnelmesh.wire.endpoint import Endpoint
 
 NEAR = Endpoint("192.168.1.7", 4000)
 FAR = Endpoint("203.0.113.7", 4000)
+SIX = Endpoint("2001:db8::7", 4000)
 
 
 def way(where: Way, rtt: float | None = None, state: State = State.GOOD) -> tuple[Way, Health]:
@@ -42,14 +43,22 @@ class BetterTests(SynchronousTestCase):
         self.assertFalse(better(way(FAR, 0.010), way(NEAR, 0.010)))
         self.assertFalse(better(way(NEAR, 0.050), way(FAR, 0.010)))
 
+    def test_ipv6_breaks_the_tie(self) -> None:
+        """Of two like ways over the internet, the one over IPv6; a shorter one over either."""
+        self.assertTrue(better(way(SIX, 0.010), way(FAR, 0.010)))
+        self.assertFalse(better(way(FAR, 0.010), way(SIX, 0.010)))
+        self.assertFalse(better(way(SIX, 0.010), way(NEAR, 0.010)))
+        self.assertTrue(better(way(FAR, 0.010), way(SIX, 0.050)))
+        self.assertFalse(better(way(SIX, 0.050), way(FAR, 0.010)))
+
     def test_unmeasured(self) -> None:
         """A way without a measured round trip replaces none of its like."""
         self.assertFalse(better(way(FAR), way(FAR, 1.0)))
 
     @settings(derandomize=True, max_examples=200)
     @given(
-        st.sampled_from([NEAR, FAR, RELAY]),
-        st.sampled_from([NEAR, FAR, RELAY]),
+        st.sampled_from([NEAR, FAR, SIX, RELAY]),
+        st.sampled_from([NEAR, FAR, SIX, RELAY]),
         st.none() | st.floats(0, 10),
         st.none() | st.floats(0, 10),
     )
@@ -80,8 +89,16 @@ class LocalTests(SynchronousTestCase):
     """What counts as a local network."""
 
     def test_networks(self) -> None:
-        """RFC 1918, RFC 4193 and link-local; not the relay, nor addresses for documentation."""
-        for host in ("10.1.2.3", "172.31.0.1", "192.168.0.1", "169.254.1.1", "fd00::1", "fe80::1"):
+        """RFC 1918, RFC 4193, RFC 6598 link-local; not the relay, nor documentation."""
+        for host in (
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "169.254.1.1",
+            "fd00::1",
+            "fe80::1",
+        ):
             self.assertTrue(is_local(Endpoint(host, 1)), host)
         for host in ("8.8.8.8", "172.32.0.1", "198.51.100.1", "2001:db8::1"):
             self.assertFalse(is_local(Endpoint(host, 1)), host)

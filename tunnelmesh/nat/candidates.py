@@ -7,12 +7,16 @@ from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import TypeVar
 
+from tunnelmesh.nat.addresses import is_probeable, is_reachable
 from tunnelmesh.nat.behaviour import Filtering, Mapping, NatBehaviour
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.signal import HOST, MAPPED, REFLEXIVE, Candidate, Describe
 
 MAX_HOST = 6
 """Host addresses told at most: a machine full of containers has dozens, reachable by nobody."""
+
+MAX_HOST6 = 3
+"""IPv6 ones: a stable address, a temporary one (RFC 8981), and perhaps a site's own."""
 
 _RANK = {HOST: 0, MAPPED: 1, REFLEXIVE: 2}
 """Near before far: on a common LAN the host address wins the race by being probed first."""
@@ -31,27 +35,52 @@ def gather(
     port: int,
     external: Endpoint | None,
     mapped: Iterable[Endpoint] = (),
+    *,
+    port6: int | None = None,
+    external6: Endpoint | None = None,
 ) -> tuple[Candidate, ...]:
-    """The candidates of one socket.
+    """The candidates of one socket, or of one for each family.
 
     :param addresses: the machine's own, in the order of preference.
     :param port: the socket's.
     :param external: the reflexive endpoint, if known.
     :param mapped: where a router forwards to the socket.
+    :param port6: the IPv6 socket's, if there is one; *external6* its reflexive endpoint.
     """
-    own = [a for a in addresses if _is_reachable(a)][:MAX_HOST]
-    candidates = [Candidate(HOST, Endpoint(address, port)) for address in own]
+    own = [address for address in addresses if is_reachable(address)]
+    hosts = [Endpoint(a, port) for a in own if ":" not in a][:MAX_HOST]
+    if port6 is not None:
+        hosts += [Endpoint(a, port6) for a in own if ":" in a][:MAX_HOST6]
+    candidates = [Candidate(HOST, endpoint) for endpoint in hosts]
     candidates += [Candidate(MAPPED, endpoint) for endpoint in dict.fromkeys(mapped)]
-    if external is not None and all(c.endpoint != external for c in candidates):
-        candidates.append(Candidate(REFLEXIVE, external))
+    for reflexive in (external, external6):
+        if reflexive is not None and all(c.endpoint != reflexive for c in candidates):
+            candidates.append(Candidate(REFLEXIVE, reflexive))
     return tuple(candidates)
 
 
-def endpoints_to_try(them: Describe, own: Describe) -> list[Endpoint]:
-    """Where to probe a peer, likeliest first, leaving out what is one's own."""
-    mine: Collection[Endpoint] = {c.endpoint for c in own.candidates if c.kind == HOST}
+def endpoints_to_try(
+    them: Describe, own: Describe, avoid: Collection[Endpoint] = ()
+) -> list[Endpoint]:
+    """Where to probe a peer, likeliest first, leaving out what is one's own.
+
+    :param avoid: who is known to be somebody else.
+    """
+    hosts = {c.endpoint for c in own.candidates if c.kind == HOST}
+    addresses = {endpoint.host for endpoint in hosts}
     ranked = sorted(them.candidates, key=lambda c: _RANK.get(c.kind, len(_RANK)))
-    return [c.endpoint for c in ranked if c.endpoint not in mine and _is_probeable(c.endpoint)]
+    endpoints = dict.fromkeys(c.endpoint for c in ranked)
+    others = [each for each in endpoints if each not in hosts and each not in avoid]
+    return [each for each in others if is_probeable(each, addresses)]
+
+
+def share_ipv6(one: Describe, other: Describe) -> bool:
+    """Whether two peers both have IPv6, where nothing translates and firewalls can be opened."""
+    return any(is_probeable(to, {c.endpoint.host for c in one.candidates}) for to in _hosts6(other))
+
+
+def _hosts6(described: Describe) -> list[Endpoint]:
+    return [c.endpoint for c in described.candidates if c.kind == HOST and ":" in c.endpoint.host]
 
 
 def behaviour_of(described: Describe) -> NatBehaviour:
@@ -84,15 +113,3 @@ def _member(kind: type[E], value: str, otherwise: E) -> E:
 def is_inner(address: str) -> bool:
     """Whether an IPv4 address means something behind some NAT only, not on the internet."""
     return any(ipaddress.ip_address(address) in network for network in _INNER)
-
-
-def _is_reachable(address: str) -> bool:
-    ip = ipaddress.ip_address(address)
-    return ip.version == 4 and not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)
-
-
-def _is_probeable(endpoint: Endpoint) -> bool:
-    """Whether a stranger's word may make us send there: to one host, and not to ourselves."""
-    ip = ipaddress.ip_address(endpoint.host)
-    special = ip.is_loopback or ip.is_multicast or ip.is_unspecified or ip.is_reserved
-    return endpoint.port > 0 and ip.version == 4 and not special

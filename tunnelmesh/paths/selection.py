@@ -46,6 +46,7 @@ _PRIVATE = tuple(
         ipaddress.ip_network,
         (
             "10.0.0.0/8",
+            "100.64.0.0/10",
             "172.16.0.0/12",
             "192.168.0.0/16",
             "169.254.0.0/16",
@@ -75,7 +76,8 @@ def rank(way: Way) -> int:
 
 
 def is_local(way: Way) -> bool:
-    """Whether a way stays within a private network (RFC 1918, RFC 4193, link-local)."""
+    """Whether a way stays within a private network (RFC 1918, RFC 4193, link-local), or within a
+    carrier's own (RFC 6598)."""
     remote = remote_of(way)
     if remote is None:
         return False
@@ -87,7 +89,8 @@ def better(challenger: tuple[Way, Health], incumbent: tuple[Way, Health]) -> boo
     """Whether to leave *incumbent* for *challenger*.
 
     Direct before relayed, and UDP before TCP, whatever the round trips; then the clearly shorter
-    round trip; then a way that stays in the local network. Equals stay as they are.
+    round trip; then a way that stays in the local network; then IPv6, where no NAT forgets it.
+    Equals stay as they are.
     """
     way, health = challenger
     present, health_now = incumbent
@@ -98,7 +101,14 @@ def better(challenger: tuple[Way, Health], incumbent: tuple[Way, Health]) -> boo
         threshold = max(GAIN, GAIN_PART * health_now.rtt)
         if abs(gain) > threshold:
             return gain > 0
-    return is_local(way) and not is_local(present)
+    return _nearness(way) > _nearness(present)
+
+
+def _nearness(way: Way) -> int:
+    remote = remote_of(way)
+    if is_local(way):
+        return 2
+    return 1 if remote is not None and ":" in remote.host else 0
 
 
 def usable(way: Way, health: Health, present: Way | None) -> bool:
