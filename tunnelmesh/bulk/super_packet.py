@@ -7,6 +7,8 @@ two checksums; a wrong one makes the kernel drop what the sender wanted to arriv
 
 from __future__ import annotations
 
+from struct import Struct
+
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire.ip import (
     EXTENSIONS,
@@ -38,6 +40,8 @@ longest options), and a remote peer must not make the kernel cut 64 KB into sing
 
 MAX_UDP_SEGMENTS = 128
 """Most datagrams in one super-packet: Linux's ``UDP_MAX_SEGMENTS``."""
+
+_U16 = Struct(">H")
 
 
 class SuperPacket:
@@ -84,7 +88,7 @@ class SuperPacket:
                 raise DecodeError("super-packet's IPv4 header is malformed, or a fragment's")
         elif version == 6:
             length = IPV6_HEADER + ((buffer[at + 4] << 8) | buffer[at + 5])
-            protocol, transport = _skip_extensions(buffer, at, stop)
+            protocol, transport = skip_extensions(buffer, at, stop)
         else:
             raise DecodeError("super-packet is neither IPv4 nor IPv6")
 
@@ -138,6 +142,27 @@ class SuperPacket:
         """The virtio header."""
         return VirtioHeader.unpack_from(self.buffer, self.start)
 
+    def write_lengths(self, headers: bytearray | memoryview, at: int, length: int) -> None:
+        """Make a copy of the headers, or themselves, those of a packet of *length* bytes.
+
+        The pseudo-header's sum is changed by the difference (RFC 1624), so that it need not be
+        known which addresses went into it: with a routing header, one is not in the IPv6 header.
+
+        :param at: where in *headers* the IP header starts. Its checksum is left as it is.
+        """
+        if self.is_v6:
+            _U16.pack_into(headers, at + 4, length - IPV6_HEADER)
+        else:
+            _U16.pack_into(headers, at + 2, length)
+        transport = self.transport
+        field = transport + TCP_CHECKSUM
+        if self.protocol == UDP:
+            _U16.pack_into(headers, at + transport + 4, length - transport)
+            field = transport + UDP_CHECKSUM
+        start = self.start + HEADER_SIZE
+        total = _U16.unpack_from(self.buffer, start + field)[0] - (self.stop - start) + length
+        _U16.pack_into(headers, at + field, total % 65535)
+
     def packets(self) -> list[bytes]:
         """Cut it up: the complete IP packets, in order, that the kernel would have sent instead."""
         from tunnelmesh.bulk.segmentation import cut  # numpy: 0.2 s and 16 MB, not always needed
@@ -159,7 +184,7 @@ def read_record(buffer: bytearray, start: int, stop: int) -> SuperPacket | None:
     return None
 
 
-def _skip_extensions(buffer: bytearray, at: int, stop: int) -> tuple[int, int]:
+def skip_extensions(buffer: bytearray, at: int, stop: int) -> tuple[int, int]:
     """Which protocol an IPv6 packet carries, and where in the packet that starts.
 
     :raises DecodeError: if an extension header is cut off.

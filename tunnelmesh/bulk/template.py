@@ -72,13 +72,15 @@ def assemble(buffer: bytearray, start: int, stop: int, first: int) -> SuperPacke
 
     at = start + HEADER_SIZE
     transport = at + packet.transport
-    _patch_lengths(packet, stop, first)
+    packet.write_lengths(buffer, at, stop - at)
+    if not packet.is_v6:
+        identification = _U16.unpack_from(buffer, at + 4)[0] + first & 0xFFFF
+        _U16.pack_into(buffer, at + 4, identification)
+        _U16.pack_into(buffer, at + 10, 0)
+        _U16.pack_into(buffer, at + 10, ip.checksum(buffer[at:transport]))
     if packet.protocol == ip.TCP:
-        _U32.pack_into(
-            buffer,
-            transport + 4,
-            (_U32.unpack_from(buffer, transport + 4)[0] + before) & 0xFFFFFFFF,
-        )
+        sequence = _U32.unpack_from(buffer, transport + 4)[0] + before & 0xFFFFFFFF
+        _U32.pack_into(buffer, transport + 4, sequence)
         if first:
             buffer[transport + 13] &= ~ip.CWR
         if after:
@@ -93,26 +95,3 @@ def assemble(buffer: bytearray, start: int, stop: int, first: int) -> SuperPacke
     kind = header.gso_type & ~GSO_ECN if first else header.gso_type
     buffer[start:at] = header._replace(gso_type=kind, header_size=packet.headers).pack()
     return SuperPacket.read(buffer, start, stop)
-
-
-def _patch_lengths(packet: SuperPacket, stop: int, first: int) -> None:
-    """Make the IP header, UDP's length and the pseudo-header's sum those of a packet up to *stop*.
-
-    The sum is changed by the difference (RFC 1624), so that it need not be known which addresses
-    went into it: with a routing header the last one is not in the IPv6 header.
-    """
-    buffer, at = packet.buffer, packet.start + HEADER_SIZE
-    transport = at + packet.transport
-    if packet.is_v6:
-        _U16.pack_into(buffer, at + 4, stop - at - ip.IPV6_HEADER)
-    else:
-        identification = _U16.unpack_from(buffer, at + 4)[0] + first
-        _U16.pack_into(buffer, at + 2, stop - at)
-        _U16.pack_into(buffer, at + 4, identification & 0xFFFF)
-        _U16.pack_into(buffer, at + 10, 0)
-        _U16.pack_into(buffer, at + 10, ip.checksum(buffer[at:transport]))
-    if packet.protocol == ip.UDP:
-        _U16.pack_into(buffer, transport + 4, stop - transport)
-    field = transport + packet.header.checksum_offset
-    total = _U16.unpack_from(buffer, field)[0] - (packet.stop - transport) + (stop - transport)
-    _U16.pack_into(buffer, field, total % 65535)
