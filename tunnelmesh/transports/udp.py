@@ -43,7 +43,9 @@ of system calls, of small datagrams, or of large ones."""
 MAX_DATAGRAM = 65535
 
 MTU = 1472
-"""Bytes of UDP payload in an Ethernet frame; longer datagrams travel in fragments."""
+MTU6 = 1452
+"""Bytes of UDP payload in an Ethernet frame, over IPv4 and IPv6; longer datagrams travel in
+fragments."""
 
 BUFFER = 4 << 20
 """Bytes of socket buffer asked for: 10 ms at 3 Gbit/s. Without privileges the kernel gives less."""
@@ -51,7 +53,8 @@ BUFFER = 4 << 20
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_MTU_DISCOVER = 10
-_IP_PMTUDISC_DONT = 0
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_DONT = 0
 
 _log = Logger()
 
@@ -70,7 +73,6 @@ class UdpPath:
 
     __slots__ = ("remote", "transport")
     kind = "udp"
-    mtu = MTU
 
     def __init__(self, transport: UdpTransport, remote: Endpoint) -> None:
         self.transport = transport
@@ -80,6 +82,11 @@ class UdpPath:
     def way(self) -> Way:
         """The endpoint itself: every path over the main socket is known by that alone."""
         return self.remote
+
+    @property
+    def mtu(self) -> int:
+        """See :class:`~tunnelmesh.interfaces.IPath`."""
+        return MTU6 if ":" in self.remote.host else MTU
 
     def write(self, datagrams: Sequence[bytes]) -> None:
         """Send them; what the kernel does not take is counted and lost, as UDP may."""
@@ -103,6 +110,13 @@ class _BatchPort(udp.Port):
     """Reads until the socket is empty and hands over what came from one place together."""
 
     protocol: UdpTransport
+
+    def createInternetSocket(self) -> socket.socket:
+        """Make it; one for IPv6 leaves IPv4 to another."""
+        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        if made.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return made
 
     def startListening(self) -> None:
         """Open the socket, with what the system offers."""
@@ -146,7 +160,7 @@ class _BatchPort(udp.Port):
 
 @implementer(ITransport)
 class UdpTransport(DatagramProtocol):
-    """One UDP socket.
+    """One UDP socket, for one address family.
 
     :ivar refused: datagrams that the operating system would not send.
     :ivar failed: datagrams received that their user could not take.
@@ -168,22 +182,23 @@ class UdpTransport(DatagramProtocol):
         self._port: Any = None
         self._socket: socket.socket | None = None
 
-    def open(self, reactor: Any, port: int) -> None:
+    def open(self, reactor: Any, port: int, interface: str = "") -> None:
         """Listen on a UDP port, or on any free one if it is 0.
 
-        :raises ListenError: if the port is taken.
+        :param interface: the local address; empty for all of IPv4, ``::`` for all of IPv6.
+        :raises ListenError: if the port is taken, or the system does not have that family.
         """
         try:
             if IReactorFDSet.providedBy(reactor):
                 self._port = _BatchPort(  # type: ignore[no-untyped-call]
-                    port, self, "", MAX_DATAGRAM, reactor
+                    port, self, interface, MAX_DATAGRAM, reactor
                 )
                 self._port.startListening()
                 self._socket = self._port.socket
                 self.segmentation = can_segment(self._port.socket)
                 self.coalescing = receive_runs(self._port.socket)
             else:
-                self._port = reactor.listenUDP(port, self, maxPacketSize=MAX_DATAGRAM)
+                self._port = reactor.listenUDP(port, self, interface, MAX_DATAGRAM)
         except error.CannotListenError as failure:
             raise ListenError(
                 f"UDP port {port} cannot be used ({failure.socketError}); "
@@ -276,6 +291,9 @@ def _tune(sock: socket.socket) -> None:
         except OSError:
             sock.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
     try:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
     except OSError:
         pass
