@@ -18,13 +18,16 @@ import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
+from bench.throughput.idle import idle
 from bench.throughput.line import Laboratory
 from bench.throughput.measures import PARTS, Figures
+from bench.throughput.profiling import WAYS, profile
 from bench.throughput.systems import FETCHED, SYSTEMS
 from bench.throughput.systems.system import System
+from bench.throughput.systems.tunnelmesh import TunnelMesh
 from bench.throughput.table import medians, ratios, table
 from tunnelmesh.errors import LabError
 from tunnelmesh.lab.kernel import World, available, reenter
@@ -73,40 +76,51 @@ def start(laboratory: Laboratory, options: Namespace) -> Iterator[System]:
         yield system
 
 
-class Record(NamedTuple):
+class Record:
     """What was measured.
 
     :ivar rounds: each system's figures, round by round.
     :ivar notes: what went wrong, in words.
     """
 
-    rounds: dict[str, list[Figures]]
-    notes: list[str]
+    def __init__(self, systems: Sequence[System]) -> None:
+        self.rounds: dict[str, list[Figures]] = {system.name: [] for system in systems}
+        self.notes: list[str] = []
+
+    def add(self, system: System, part: str, action: Callable[[], Figures]) -> None:
+        """Do a part with a system, in its newest round."""
+        try:
+            wait_until(system.direct, f"{system.name} to be direct")
+            figures = action()
+        except (LabError, ValueError) as error:
+            self.note(f"{system.name}, {part}: {error}")
+            return
+        if not system.direct():
+            self.note(f"{system.name}, {part}: it left the direct path meanwhile")
+        self.rounds[system.name][-1].update(figures)
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if v is not None)
+        say(f"{len(self.rounds[system.name])}. {system.name}: {shown}")
+
+    def note(self, text: str) -> None:
+        """Keep it for the end, and tell it now."""
+        self.notes.append(text)
+        say(text)
 
 
 def measure(systems: Sequence[System], options: Namespace) -> Record:
     """Do every part with every system in turn, as often as asked."""
-    rounds: dict[str, list[Figures]] = {system.name: [] for system in systems}
-    notes = []
-    for number in range(options.rounds):
-        for each in rounds.values():
+    record = Record(systems)
+    for _ in range(options.rounds):
+        for each in record.rounds.values():
             each.append({})
-        for part in options.part:
+        for part in (each for each in options.part if each in PARTS):
             for system in systems:
-                try:
-                    wait_until(system.direct, f"{system.name} to be direct")
-                    figures = PARTS[part](system, options.seconds)
-                except (LabError, ValueError) as error:
-                    notes.append(f"{system.name}, {part}: {error}")
-                    say(notes[-1])
-                    continue
-                if not system.direct():
-                    notes.append(f"{system.name}, {part}: left the direct path meanwhile")
-                    say(notes[-1])
-                rounds[system.name][-1].update(figures)
-                shown = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if v is not None)
-                say(f"{number + 1}/{options.rounds} {system.name}: {shown}")
-    return Record(rounds, notes)
+                record.add(system, part, partial(PARTS[part], system, options.seconds))
+    if "idle" in options.part:  # once: what it needs stays
+        for system in systems:
+            if type(system) is TunnelMesh:
+                record.add(system, "idle", partial(idle, system))
+    return record
 
 
 def report(record: Record, options: Namespace) -> None:
@@ -119,7 +133,8 @@ def report(record: Record, options: Namespace) -> None:
                 {
                     "seconds": options.seconds,
                     "underlay_offloads": options.underlay_offloads,
-                    **record._asdict(),
+                    "rounds": record.rounds,
+                    "notes": record.notes,
                     "medians": results,
                     "ratios": {base: ratios(results, base) for base in bases},
                 }
@@ -139,7 +154,7 @@ def main() -> None:
     """Measure and print."""
     parser = ArgumentParser(prog="python -m bench.throughput", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    parts, systems = list(PARTS), list(SYSTEMS)
+    parts, systems = [*PARTS, "idle"], list(SYSTEMS)
     add("--part", type=among(parts), default=parts, metavar="PART,…", help=", ".join(parts))
     add("--systems", type=among(systems), default=systems, metavar="…", help=", ".join(systems))
     add("--rounds", type=int, default=5, help="of which the medians are taken (5)")
@@ -147,6 +162,7 @@ def main() -> None:
     add("--no-underlay-offloads", action="store_false", dest="underlay_offloads")
     add("--json", action="store_true", help="print one JSON object")
     add("--cache", type=Path, default=cache(), metavar="DIR", help="of what --fetch unpacks")
+    add("--profile", choices=WAYS, help="profile a TunnelMesh peer that sends (out) or receives")
     add("--fetch", action="store_true", help="get wireguard-go with offloads, and EasyTier; end")
     options = parser.parse_args()
     try:
@@ -159,9 +175,16 @@ def main() -> None:
             raise LabError(missing)
         with World("throughput") as world:
             laboratory = Laboratory(world, options.underlay_offloads)
+            if options.profile:
+                kinds = [SYSTEMS[name] for name in options.systems]
+                kind = next((each for each in kinds if issubclass(each, TunnelMesh)), TunnelMesh)
+                print(profile(laboratory, kind, options))
+                return
             report(measure(list(start(laboratory, options)), options), options)
     except LabError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class WireguardGo(System):
 
     def version(self) -> str:
         """The package's, of which its own is not always a part; or, if it is installed, its own."""
-        packages = list((self.options.cache / self.name).glob("*.deb"))
+        packages: list[Path] = list((self.options.cache / self.name).glob("*.deb"))
         if packages:
             return packages[0].name.split("_")[1]
         return said([self._program, "--version"]).split()[1]
