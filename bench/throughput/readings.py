@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping
@@ -42,9 +43,9 @@ def round_trips(output: str) -> list[float]:
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:
-    """The least value that *percent* of all do not exceed; None of nothing."""
+    """The least value that so many of all do not exceed (nearest rank); None of nothing."""
     known = sorted(values)
-    return known[min(len(known) - 1, int(len(known) * percent / 100))] if known else None
+    return known[max(0, math.ceil(len(known) * percent / 100) - 1)] if known else None
 
 
 def median(values: Iterable[float | None]) -> float | None:
