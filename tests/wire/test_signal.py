@@ -13,6 +13,7 @@ from tunnelmesh.wire import schema, signal
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.frame import HEADER, SIGNAL, FrameDecoder
 from tunnelmesh.wire.signal import (
+    Allocation,
     Candidate,
     Challenge,
     Connect,
@@ -22,11 +23,15 @@ from tunnelmesh.wire.signal import (
     Meet,
     Ping,
     Pong,
+    Prepare,
+    Prepared,
+    Punched,
     Refused,
     Release,
     Roster,
     RosterEntry,
     SignIn,
+    Tactic,
     Welcome,
 )
 
@@ -36,6 +41,10 @@ MESH = st.integers(0, 2**32 - 1).map(IPv4Address)
 ENDPOINTS = st.builds(Endpoint, MESH.map(str), st.integers(0, 65535))
 PORTS = st.lists(st.integers(0, 65535), max_size=5).map(tuple)
 SECONDS = st.floats(0, 1e6)
+PORT = st.integers(0, 65535)
+ALLOCATION = st.builds(Allocation, WORDS, PORT, PORT, PORT, PORT, PORT, SECONDS)
+TACTIC = st.builds(Tactic, WORDS, PORT, PORTS, PORT, PORT)
+MEETING = st.integers(0, 2**32)
 DESCRIBE = st.builds(
     Describe,
     st.lists(st.builds(Candidate, WORDS, ENDPOINTS), max_size=4).map(tuple),
@@ -47,6 +56,7 @@ DESCRIBE = st.builds(
     link=WORDS,
     proxied=st.booleans(),
     relay_only=st.booleans(),
+    allocation=ALLOCATION,
 )
 ENTRY = st.builds(RosterEntry, WORDS, KEYS, MESH, st.booleans())
 SIGNALS = st.one_of(
@@ -57,7 +67,10 @@ SIGNALS = st.one_of(
     st.builds(Roster, st.lists(ENTRY, max_size=4).map(tuple), st.booleans()),
     DESCRIBE,
     st.builds(Connect, MESH),
-    st.builds(Meet, MESH, st.integers(0, 2**32), SECONDS, DESCRIBE),
+    st.builds(Meet, MESH, MEETING, SECONDS, DESCRIBE, st.none() | TACTIC),
+    st.builds(Prepare, MEETING),
+    st.builds(Prepared, MEETING, ALLOCATION, SECONDS),
+    st.builds(Punched, MEETING, st.booleans(), PORT),
     st.builds(Hold, MESH),
     st.builds(Release, MESH),
     st.builds(Gone, MESH),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.signal import UNSAMPLED, Allocation
 
 
 class Mapping(StrEnum):
@@ -99,7 +100,9 @@ class NatBehaviour:
     :ivar filtering: who may send to it.
     :ivar external: the external endpoint seen by the first server that answered, if any did.
     :ivar samples: the external endpoints seen by different destinations, in the order in which
-        the mappings were made: what port prediction starts from.
+        the mappings were made.
+    :ivar allocation: how it chooses ports, as far as that was looked at: what a hard punch starts
+        from.
     :ivar forwarded: the router sends everybody's datagrams for some external port to the socket,
         because it was asked to.
     """
@@ -108,6 +111,7 @@ class NatBehaviour:
     filtering: Filtering = Filtering.UNKNOWN
     external: Endpoint | None = None
     samples: tuple[Endpoint, ...] = ()
+    allocation: Allocation = UNSAMPLED
     forwarded: bool = False
 
     @property

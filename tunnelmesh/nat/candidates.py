@@ -89,6 +89,7 @@ def behaviour_of(described: Describe) -> NatBehaviour:
         mapping=_member(Mapping, described.mapping, Mapping.UNKNOWN),
         filtering=_member(Filtering, described.filtering, Filtering.UNKNOWN),
         external=described.external,
+        allocation=described.allocation,
         forwarded=any(_is_forwarded(each, described.external) for each in described.candidates),
     )
 

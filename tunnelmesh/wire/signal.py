@@ -12,7 +12,8 @@ the newest, and the older ones are listened to until they close.
 Then: the :class:`Roster`, at first whole and afterwards whatever changed; :class:`Describe` from
 the peer whenever what it knows of its own network changes; :class:`Connect` to ask for a meeting,
 and a :class:`Meet` to both sides of it; :class:`Hold`, :class:`Release` and :class:`Gone` about the
-relay; :class:`Ping` and :class:`Pong` both ways.
+relay; :class:`Ping` and :class:`Pong` both ways. A meeting of hard NATs may begin with
+:class:`Prepare` and :class:`Prepared`, and ends with :class:`Punched`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tunnelmesh.wire.endpoint import Endpoint
 VERSION_MAJOR = 1
 """Two ends whose major versions differ cannot talk."""
 
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 """Minor versions only add fields and kinds."""
 
 SIGN_IN_CONTEXT = b"tunnelmesh sign-in v1\0"
@@ -53,6 +54,48 @@ class Candidate:
 
     kind: str
     endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """How a NAT chooses the external port of a new mapping (RFC 4787 §4.2).
+
+    :ivar kind: as :class:`tunnelmesh.nat.allocation.Choice` spells it.
+    :ivar hosts: how many external addresses it was seen to choose from.
+    :ivar port: the last one it was seen to choose.
+    :ivar step: from one to the next, where they are in sequence; 0 otherwise.
+    :ivar low: the ports that it chooses from, where they are not, up to *high*, inclusive.
+    :ivar rate: mappings a second that it makes for others.
+    """
+
+    kind: str = "unknown"
+    hosts: int = 1
+    port: int = 0
+    step: int = 0
+    low: int = 0
+    high: int = 0
+    rate: float = 0.0
+
+
+UNSAMPLED = Allocation()
+"""What is known of a NAT before its ports were looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tactic:
+    """One side's part in a hard punch: what it sends to the other's external address.
+
+    :ivar style: as :class:`tunnelmesh.nat.tactics.Approach` spells it.
+    :ivar sockets: fresh ones to open and to send from; 0 means from the socket that there is.
+    :ivar ports: to aim at.
+    :ivar low: or, without any: aim at random ones from here to *high*, inclusive.
+    """
+
+    style: str
+    sockets: int = 0
+    ports: tuple[int, ...] = ()
+    low: int = 0
+    high: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +132,7 @@ class Welcome:
     :ivar address: the peer's mesh address, in a mesh of this prefix length.
     :ivar stun_ports: UDP ports, on the coordinator's own host, where its STUN server answers.
     :ivar observed: the peer's address and port as this link's TCP connection shows it.
+    :ivar host6: the coordinator's IPv6 address, where the same STUN ports are, if it has one.
     """
 
     name: str
@@ -96,6 +140,7 @@ class Welcome:
     prefix: int
     stun_ports: tuple[int, ...]
     observed: str = ""
+    host6: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +181,7 @@ class Describe:
         it; likewise *filtering*.
     :ivar external: the reflexive address.
     :ivar ports: external ports seen towards different destinations, in the order made.
+    :ivar allocation: how the NAT chooses them, as far as it matters.
     :ivar link: ``ssh`` or ``websocket``; *proxied*: whether the link goes through a proxy.
     """
 
@@ -148,6 +194,7 @@ class Describe:
     link: str = ""
     proxied: bool = False
     relay_only: bool = False
+    allocation: Allocation = UNSAMPLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +212,46 @@ class Meet:
     :ivar meeting: the same number on both sides.
     :ivar after: seconds; chosen so that both fire at one moment in spite of different delays.
     :ivar them: what the other one last described.
+    :ivar tactic: what to do beside plain punching, if anything.
     """
 
     address: IPv4Address
     meeting: int
     after: float
     them: Describe
+    tactic: Tactic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Coordinator: see which port your NAT will choose next, for a meeting is near."""
+
+    meeting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Peer: the answer to :class:`Prepare`.
+
+    :ivar age: seconds since *allocation*'s last port was chosen.
+    """
+
+    meeting: int
+    allocation: Allocation
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Punched:
+    """Peer: a hard punch is over.
+
+    :ivar direct: whether it found a way.
+    :ivar probes: packets that it took on this side.
+    """
+
+    meeting: int
+    direct: bool
+    probes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +290,8 @@ class Pong:
 
 
 Signal = (
-    Challenge | SignIn | Welcome | Refused | Roster | Describe | Connect | Meet | Hold | Release
-    | Gone | Ping | Pong
+    Challenge | SignIn | Welcome | Refused | Roster | Describe | Connect | Meet | Prepare | Prepared
+    | Punched | Hold | Release | Gone | Ping | Pong
 )  # fmt: skip
 
 _TYPES: dict[str, type[Signal]] = {cls.__name__.lower(): cls for cls in Signal.__args__}

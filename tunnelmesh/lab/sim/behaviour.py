@@ -28,6 +28,10 @@ class Behaviour:
     :ivar mapping: on what the external port depends beside the internal endpoint (RFC 4787 §4.1).
     :ivar filtering: who may send in through a mapping (RFC 4787 §5).
     :ivar ports: how an external port is chosen (RFC 4787 §4.2).
+    :ivar step: from one port of a sequence to the next.
+    :ivar block: ports that the gateway has, where they are not all.
+    :ivar pool: external addresses, of which each mapping gets any (§4.1, "arbitrary" pooling).
+    :ivar others: mappings a second that machines make which are not simulated.
     :ivar lifetime: seconds that a UDP mapping lives after the last packet out.
     :ivar hairpin: whether two machines inside reach each other by their external endpoints (§6).
     :ivar udp: whether UDP passes.
@@ -38,6 +42,10 @@ class Behaviour:
     mapping: Dependence = "endpoint-independent"
     filtering: Dependence = "address-and-port-dependent"
     ports: Ports = "random"
+    step: int = 1
+    block: int | None = None
+    pool: int = 1
+    others: float = 0.0
     lifetime: float = UDP_LIFETIME
     hairpin: bool = False
     udp: bool = True

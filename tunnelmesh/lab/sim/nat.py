@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from ipaddress import ip_address
 
 from tunnelmesh.errors import LabError
+from tunnelmesh.lab.sim.allocation import PortChoice
 from tunnelmesh.lab.sim.behaviour import TCP_LIFETIME, Behaviour, Dependence, behaviour
 from tunnelmesh.lab.sim.host import Host
 from tunnelmesh.lab.sim.link import Link
@@ -31,18 +33,19 @@ class Nat(Node, Network):
     """
 
     def __init__(self, world: World, address: str, kind: str, **changes: object) -> None:
-        Node.__init__(self, world, f"nat {address}", (address,))
+        described = _with(behaviour(kind), changes)
+        Node.__init__(self, world, f"nat {address}", _pool(address, described.pool))
         Network.__init__(self, world, Link(latency=LAN_LATENCY))
         self._random = world.random_for(self.name)
         self._exempt: set[str] = set()
         self._blocks_udp = False
         self._blocked_tcp: set[int] = set()
-        self.behaviour = _with(behaviour(kind), changes)
+        self.behaviour = described
         self.forget()
 
     @property
     def address(self) -> str:
-        """The external address."""
+        """The external address, the first one of a pool."""
         return self.addresses[0]
 
     # Building.
@@ -106,23 +109,27 @@ class Nat(Node, Network):
         new = _with(behaviour(kind), changes)
         if new.translates != self.behaviour.translates:
             raise LabError(f"a gateway cannot become {kind} with machines behind it: move them")
+        if new.pool != self.behaviour.pool:
+            raise LabError("a gateway keeps its number of addresses")
         self.behaviour = new
         self.forget()
 
     def forget(self) -> None:
         """Lose every mapping, as a restart does."""
         b, random = self.behaviour, self._random
-        here = self.address
+        here = self.addresses
         same: Dependence = "endpoint-independent"
         tracks: Dependence = "address-and-port-dependent"
         filters: Dependence = tracks if b.translates else b.filtering
+        ports = PortChoice(b.ports, b.step, b.block, b.others, random)
+        kept = PortChoice("preserve", 1, None, 0.0, random)
         self._translated = {
-            "udp": Translation(here, b.mapping, b.filtering, b.ports, b.lifetime, random),
-            "tcp": Translation(here, tracks, tracks, "preserve", TCP_LIFETIME, random),
+            "udp": Translation(here, b.mapping, b.filtering, ports, b.lifetime, random),
+            "tcp": Translation(here[:1], tracks, tracks, kept, TCP_LIFETIME, random),
         }
         self._filtered = {
-            "udp": Translation(None, same, filters, "preserve", b.lifetime, random),
-            "tcp": Translation(None, same, filters, "preserve", TCP_LIFETIME, random),
+            "udp": Translation((), same, filters, kept, b.lifetime, random),
+            "tcp": Translation((), same, filters, kept, TCP_LIFETIME, random),
         }
 
     def block(self, udp: bool = False, tcp_port: int | None = None) -> None:
@@ -142,7 +149,7 @@ class Nat(Node, Network):
         network = self.network
         assert network is not None
         network.detach(self)
-        self.addresses = (address,)
+        self.addresses = _pool(address, self.behaviour.pool)
         network.attach(self)
         self.forget()
 
@@ -202,6 +209,11 @@ class Nat(Node, Network):
         if protocol == "udp":
             return self._blocks_udp or not self.behaviour.udp
         return port in self._blocked_tcp
+
+
+def _pool(first: str, size: int) -> tuple[str, ...]:
+    """So many addresses from that one on."""
+    return tuple(str(ip_address(first) + n) for n in range(size))
 
 
 def _with(behaviour: Behaviour, changes: dict[str, object]) -> Behaviour:

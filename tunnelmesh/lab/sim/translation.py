@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
-from tunnelmesh.lab.sim.behaviour import Dependence, Ports
+from tunnelmesh.lab.sim.allocation import PortChoice
+from tunnelmesh.lab.sim.behaviour import Dependence
 from tunnelmesh.wire.endpoint import Endpoint
-
-#: External ports given out (RFC 4787 REQ-3a: a NAT does not map 1024 and above to below).
-PORTS = range(1024, 65536)
 
 
 class _Mapping:
@@ -30,29 +29,29 @@ class Translation:
     Both live for *lifetime* seconds after the last packet *out*; packets in do not prolong them
     (REQ-6 asks no more, and many NATs do no more).
 
-    :param address: the external address, or None to filter without translating.
+    :param addresses: the external ones, of which each mapping gets any; none means to filter
+        without translating.
     :param mapping: on what the external port depends beside the internal endpoint.
     :param filtering: who may send in.
-    :param ports: how an external port is chosen.
+    :param ports: chooses external ports.
     :param lifetime: in seconds.
     """
 
     def __init__(
         self,
-        address: str | None,
+        addresses: Sequence[str],
         mapping: Dependence,
         filtering: Dependence,
-        ports: Ports,
+        ports: PortChoice,
         lifetime: float,
         random: Random,
     ) -> None:
-        self._address = address
+        self._addresses = tuple(addresses)
         self._mapping = mapping
         self._filtering = filtering
         self._ports = ports
         self._lifetime = lifetime
         self._random = random
-        self._next_port = random.choice(PORTS)
         self._by_inner: dict[object, _Mapping] = {}
         self._by_external: dict[Endpoint, _Mapping] = {}
 
@@ -64,7 +63,7 @@ class Translation:
         key = (inner, self._depends_on(self._mapping, remote))
         mapping = self._by_inner.get(key)
         if mapping is None or mapping.expires <= now:
-            external = inner if self._address is None else self._allocate(inner, now)
+            external = self._allocate(inner, now) if self._addresses else inner
             if external is None:
                 return None
             mapping = self._by_inner[key] = _Mapping(inner, external)
@@ -78,7 +77,7 @@ class Translation:
 
         :returns: the internal endpoint, or None where the packet is not let in.
         """
-        if self._address is None and self._filtering == "endpoint-independent":
+        if not self._addresses and self._filtering == "endpoint-independent":
             return external
         mapping = self._by_external.get(external)
         if mapping is None or mapping.expires <= now:
@@ -93,20 +92,12 @@ class Translation:
         return remote.host if dependence == "address-dependent" else remote
 
     def _allocate(self, inner: Endpoint, now: float) -> Endpoint | None:
-        assert self._address is not None
-        if self._ports == "preserve" and self._is_free(inner.port, now):
-            return Endpoint(self._address, inner.port)
-        for _ in PORTS:
-            if self._ports == "sequential":
-                port = self._next_port
-                self._next_port = port + 1 if port + 1 in PORTS else PORTS[0]
-            else:
-                port = self._random.choice(PORTS)
-            if self._is_free(port, now):
-                return Endpoint(self._address, port)
+        address = self._addresses[0]
+        if len(self._addresses) > 1:
+            address = self._random.choice(self._addresses)
+        for port in self._ports.tries(inner.port, now):
+            external = Endpoint(address, port)
+            mapping = self._by_external.get(external)
+            if mapping is None or mapping.expires <= now:
+                return external
         return None
-
-    def _is_free(self, port: int, now: float) -> bool:
-        assert self._address is not None
-        mapping = self._by_external.get(Endpoint(self._address, port))
-        return mapping is None or mapping.expires <= now
