@@ -150,12 +150,14 @@ class FakePort:
 
 @implementer(IReactorUDP)
 class FakeReactor(Clock):
-    """A clock with UDP ports; the ones in *taken* are."""
+    """A clock with ports; the UDP ones in *taken* are, and so are the TCP ones in *taken_tcp*."""
 
     def __init__(self, *taken: Endpoint) -> None:
         super().__init__()
         self.open: list[FakePort] = []
         self.taken = taken
+        self.open_tcp: list[FakePort] = []
+        self.taken_tcp: tuple[Endpoint, ...] = ()
 
     def listenUDP(
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
@@ -166,6 +168,11 @@ class FakeReactor(Clock):
         protocol.transport = opened  # type: ignore[assignment]
         opened.protocol = protocol  # type: ignore[attr-defined]
         return opened
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if Endpoint(interface, port) in self.taken_tcp:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        return FakePort(self.open_tcp, interface, port)
 
 
 class ServerTests(SynchronousTestCase):
@@ -205,8 +212,19 @@ class ServerTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """Stopping closes every socket."""
         service = self.start(LOCAL.host, 3478, OTHER.host)
+        self.assertEqual(len(self.reactor.open_tcp), 4)
         self.successResultOf(service.stopService())
         self.assertEqual((self.reactor.open, service.endpoints), ([], ()))
+        self.assertEqual(self.reactor.open_tcp, [])
+
+    def test_taken_tcp(self) -> None:
+        """TCP is for those without UDP: where its port is taken, the rest works, and it is said."""
+        self.reactor = FakeReactor()
+        self.reactor.taken_tcp = (LOCAL,)
+        service = StunServer(self.reactor, LOCAL.host, 3478)
+        service.startService()
+        self.assertEqual([(each.host, each.port) for each in self.reactor.open_tcp], [OTHER_PORT])
+        self.assertEqual(len(self.reactor.open), 2)
 
     def test_taken_port(self) -> None:
         """Any port being taken is one clear error, and leaves nothing open."""

@@ -4,6 +4,8 @@ It listens on two ports. Given a second address it does so on both, tells client
 and answers from where a CHANGE-REQUEST wants it. With one address it must not claim to have another
 (RFC 5780 §6); it still answers from the other port, which is enough to tell a port-restricted NAT.
 
+It listens on TCP as well, on the same ports, if they are to be had: for who has no UDP.
+
 It keeps no state but its limits, and is of no use to who wants to amplify
 (:func:`tunnelmesh.coordinator.stun_answer.answer`).
 """
@@ -26,6 +28,7 @@ from twisted.logger import Logger
 
 from tunnelmesh.coordinator.buckets import TokenBuckets
 from tunnelmesh.coordinator.stun_answer import answer
+from tunnelmesh.coordinator.stun_tcp import StunFactory
 from tunnelmesh.errors import DecodeError, ListenError
 from tunnelmesh.wire import stun
 from tunnelmesh.wire.endpoint import Endpoint
@@ -97,6 +100,7 @@ class StunServer(Service):
         self._port = port
         self._alternate = alternate_address
         self._listeners: dict[Endpoint, _Listener] = {}
+        self._tcp: list[IListeningPort] = []
         self._sources = TokenBuckets(SOURCE_BURST, SOURCE_INTERVAL, SOURCES)
         self._total = TokenBuckets(TOTAL_BURST, TOTAL_INTERVAL, 1)
         self.counters = Counters()
@@ -127,6 +131,7 @@ class StunServer(Service):
                 hosts[-1] if endpoint.host == hosts[0] else hosts[0],
                 second.port if endpoint.port == first.port else first.port,
             )
+        self._listen_tcp()
         super().startService()  # type: ignore[no-untyped-call]
         self._log.info("STUN server on {endpoints}", endpoints=", ".join(map(str, self.endpoints)))
 
@@ -170,30 +175,64 @@ class StunServer(Service):
         self._listeners[endpoint] = listener
         return endpoint
 
+    def _listen_tcp(self) -> None:
+        factory = StunFactory(self._reactor, self._received_by_tcp)
+        for endpoint in self._listeners:
+            try:
+                port = self._reactor.listenTCP(endpoint.port, factory, interface=endpoint.host)
+            except CannotListenError as error:
+                self._log.warn(
+                    "no STUN on TCP {endpoint} ({reason}): peers without UDP stay relayed",
+                    endpoint=endpoint,
+                    reason=error.socketError,
+                )
+            else:
+                self._tcp.append(port)
+
     def _close(self) -> Deferred[Any]:
         listeners, self._listeners = self._listeners, {}
+        tcp, self._tcp = self._tcp, []
         closing = [listener.port.stopListening() for listener in listeners.values()]
+        closing += [port.stopListening() for port in tcp]
         return gatherResults([each for each in closing if each is not None])
 
     def received(self, datagram: bytes, addr: tuple[str, int], listener: _Listener) -> None:
         """Answer a datagram, count it, or both."""
-        source = _plain(addr)
+        answered = self._answer(datagram, _plain(addr), listener.local, listener.other)
+        if answered is None:
+            return
+        message, origin = answered
+        if self._listeners[origin].send(stun.encode(message), addr):
+            self._count(message)
+        else:
+            self.counters.unsent += 1
+
+    def _received_by_tcp(self, message: bytes, source: Endpoint, local: Endpoint) -> bytes | None:
+        """Answer a message on the connection that it came by: no other endpoint can."""
+        answered = self._answer(message, source, local, local)
+        if answered is None:
+            return None
+        self._count(answered[0])
+        return stun.encode(answered[0])
+
+    def _answer(
+        self, datagram: bytes, source: Endpoint, local: Endpoint, other: Endpoint
+    ) -> tuple[Message, Endpoint] | None:
         now = self._reactor.seconds()
         if not self._sources.take(_network(source.host), now) or not self._total.take(None, now):
             self.counters.limited += 1
-            return
+            return None
         try:
-            answered = answer(_read(datagram), source, listener.local, listener.other)
+            answered = answer(_read(datagram), source, local, other)
         except DecodeError:
             self.counters.malformed += 1
-            return
+            return None
         if answered is None:
             self.counters.ignored += 1
-            return
-        message, origin = answered
-        if not self._listeners[origin].send(stun.encode(message), addr):
-            self.counters.unsent += 1
-        elif message.kind is Class.SUCCESS:
+        return answered
+
+    def _count(self, message: Message) -> None:
+        if message.kind is Class.SUCCESS:
             self.counters.answered += 1
         else:
             self.counters.refused += 1

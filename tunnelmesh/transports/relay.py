@@ -49,7 +49,7 @@ class RelayPath:
         if self._held or self._transport.link is None:
             self.dropped += len(datagrams)
             return
-        for batch in _split(datagrams):
+        for batch in frame.split(datagrams, FRAME):
             if not self._transport.send(frame.encode_relay(self.address, batch)):
                 self.dropped += len(batch)
 
@@ -127,20 +127,3 @@ class RelayTransport:
             frames = self._waiting.popleft()
             self._waiting_bytes -= len(frames)
             self.link.send_bulk(frames)
-
-
-def _split(datagrams: Sequence[bytes]) -> list[Sequence[bytes]]:
-    """Cut a batch so that no frame gets long."""
-    if sum(map(len, datagrams)) <= FRAME:
-        return [datagrams]
-    batches: list[Sequence[bytes]] = []
-    batch: list[bytes] = []
-    size = 0
-    for datagram in datagrams:
-        if batch and size + len(datagram) > FRAME:
-            batches.append(batch)
-            batch, size = [], 0
-        batch.append(datagram)
-        size += len(datagram)
-    batches.append(batch)
-    return batches

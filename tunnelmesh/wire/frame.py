@@ -12,6 +12,10 @@ peer, named by its IPv4 mesh address. The coordinator replaces those four bytes 
 rest unread, so that its work is per batch and not per datagram::
 
     address u32 | (length u16 | datagram)*
+
+A ``BATCH`` body is a batch of datagrams between two peers whose connection is their own::
+
+    (length u16 | datagram)*
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ SIGNAL = 1
 
 RELAY = 2
 """Body: a mesh address and a batch of datagrams."""
+
+BATCH = 3
+"""Body: a batch of datagrams."""
 
 HEADER = 4
 """Bytes before the body."""
@@ -48,11 +55,20 @@ def encode(kind: int, body: bytes) -> bytes:
 
 def encode_relay(address: bytes, datagrams: Sequence[bytes]) -> bytes:
     """A ``RELAY`` frame carrying *datagrams* to, or from, the peer with that mesh address."""
-    parts = [address]
+    return encode(RELAY, address + _join(datagrams))
+
+
+def encode_batch(datagrams: Sequence[bytes]) -> bytes:
+    """A ``BATCH`` frame."""
+    return encode(BATCH, _join(datagrams))
+
+
+def _join(datagrams: Sequence[bytes]) -> bytes:
+    parts = []
     for datagram in datagrams:
         parts.append(_LENGTH.pack(len(datagram)))
         parts.append(datagram)
-    return encode(RELAY, b"".join(parts))
+    return b"".join(parts)
 
 
 def decode_relay(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -61,20 +77,45 @@ def decode_relay(body: bytes) -> tuple[bytes, list[bytes]]:
     :returns: the mesh address (4 bytes) and the datagrams.
     :raises DecodeError: if lengths do not add up, or a datagram is empty.
     """
-    end = len(body)
-    if end < 4:
+    if len(body) < 4:
         raise DecodeError("relay frame shorter than an address")
+    return body[:4], decode_batch(body, 4)
+
+
+def decode_batch(body: bytes, at: int = 0) -> list[bytes]:
+    """Take a batch apart.
+
+    :param at: where in *body* it begins.
+    :raises DecodeError: if lengths do not add up, or a datagram is empty.
+    """
+    end = len(body)
     datagrams = []
-    at = 4
     while at < end:
         start = at + 2
         if start > end:
-            raise DecodeError("relay frame ends inside a length")
+            raise DecodeError("batch ends inside a length")
         at = start + ((body[at] << 8) | body[at + 1])
         if at > end or at == start:
-            raise DecodeError("relay frame's datagram is empty or cut off")
+            raise DecodeError("batch's datagram is empty or cut off")
         datagrams.append(body[start:at])
-    return body[:4], datagrams
+    return datagrams
+
+
+def split(datagrams: Sequence[bytes], size: int) -> list[Sequence[bytes]]:
+    """Cut a batch into ones of up to *size* bytes of datagrams each, so that no frame gets long."""
+    if sum(map(len, datagrams)) <= size:
+        return [datagrams]
+    batches: list[Sequence[bytes]] = []
+    batch: list[bytes] = []
+    total = 0
+    for datagram in datagrams:
+        if batch and total + len(datagram) > size:
+            batches.append(batch)
+            batch, total = [], 0
+        batch.append(datagram)
+        total += len(datagram)
+    batches.append(batch)
+    return batches
 
 
 class FrameDecoder:

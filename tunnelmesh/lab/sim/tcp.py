@@ -1,7 +1,7 @@
 """TCP (RFC 9293), as much as carries bytes reliably over a network that loses and reorders them.
 
-A pure machine: segments and the time go in, segments come out. There is no congestion control,
-no urgent data and no simultaneous open.
+A pure machine: segments and the time go in, segments come out. There is no congestion control and
+no urgent data.
 """
 
 from __future__ import annotations
@@ -137,6 +137,8 @@ class Connection:
                 self._close(None if done else "reset")
             return
         if segment.flags & SYN:
+            if segment.flags & ACK and not self.connected:  # the other end of a simultaneous open
+                self._acknowledged(segment, sequence + 1, now)
             self._owes_ack = self.connected
             return
         if not segment.flags & ACK:
@@ -208,6 +210,9 @@ class Connection:
             self._learn_start(segment)
             self._acknowledged(segment, segment.sequence + 1, now)
             self._owes_ack = True
+        elif segment.flags == SYN:  # simultaneous open: our SYN again, with an acknowledgement
+            self._learn_start(segment)
+            self._nxt = self._una
         elif segment.flags & ACK:
             reset = reset_for(segment)
             if reset is not None:
