@@ -13,6 +13,7 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from tunnelmesh.bulk.run import Run
+    from tunnelmesh.bulk.super_packet import SuperPacket
 
 
 class IPath(IPushProducer):
@@ -115,12 +116,22 @@ class ITunnelDevice(Interface):
 
     name = Attribute("The interface's name.")
     mtu = Attribute("The interface's MTU in bytes.")
+    offloads = Attribute("Whether super-packets come and go; for status.")
+    udp_offload = Attribute("The same of UDP.")
+    lacking = Attribute("Why some offload is lacking, for people; empty if none is.")
 
     def start(user: ITunnelUser) -> None:
         """Begin to deliver what the kernel sends into the tunnel."""
 
     def write(packets: Sequence[bytes]) -> None:
         """Hand a batch of IP packets to the kernel. Never raises; what it refuses is counted."""
+
+    def write_bulk(packet: memoryview) -> None:
+        """Hand a packet, usually a super-packet, to the kernel, after its virtio header.
+
+        The header has been checked against the packet (:class:`.SuperPacket`). A device without
+        offloads cuts the packet up. Never raises; what the kernel refuses is counted.
+        """
 
     def stop() -> None:
         """Close the device; what it added to the system goes with it."""
@@ -131,3 +142,6 @@ class ITunnelUser(Interface):
 
     def packets_leaving(packets: Sequence[bytes]) -> None:
         """A batch of whole IP packets from the kernel, in order."""
+
+    def bulk_leaving(packet: SuperPacket) -> None:
+        """A super-packet from the kernel. Its buffer is the user's during the call, not after."""

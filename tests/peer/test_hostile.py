@@ -34,8 +34,9 @@ from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.session import Session
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.switch import STRAYS
+from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.transports.udp import UdpTransport
+from tunnelmesh.tun.offload import ordinary_packets
 from tunnelmesh.wire import frame, signal
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import MAGIC, PING, ProbeSeal
@@ -52,11 +53,13 @@ from tunnelmesh.wire.signal import (
 
 OWN, MALLORY = Identity.generate(), Identity.generate()
 OWN_ADDRESS, MALLORY_ADDRESS = IPv4Address("100.96.0.1"), IPv4Address("100.96.0.2")
+OWN_ENDPOINTS = Endpoint("192.168.1.2", 4242), Endpoint("2001:db8:1::2", 4242)
+COORDINATOR = Endpoint("203.0.113.10", 3478)
 ENTRY = RosterEntry("mallory", MALLORY.public_key, MALLORY_ADDRESS, True)
 
 
-class _Udp(UdpTransport):
-    """A socket that remembers what it was to send."""
+class _Udp(DualStack):
+    """Sockets that remember what they were to send."""
 
     def __init__(self) -> None:
         super().__init__(self)  # type: ignore[arg-type]  # nothing arrives
@@ -74,6 +77,8 @@ class _Kernel:
 
     name = "tm0"
     mtu = 1420
+    offloads = udp_offload = False
+    lacking = "it is a fake"
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
@@ -86,6 +91,9 @@ class _Kernel:
 
     def write(self, packets: Sequence[bytes]) -> None:
         self.packets += packets
+
+    def write_bulk(self, packet: memoryview) -> None:
+        self.packets += ordinary_packets(packet)
 
 
 class HostileTestCase(SynchronousTestCase):
@@ -111,7 +119,8 @@ class HostileTestCase(SynchronousTestCase):
             signal=lambda message: None,
             met=lambda: None,
             path_failed=lambda: None,
-            own=lambda: Describe(()),
+            avoid=lambda: [COORDINATOR],
+            own=lambda: Describe(tuple(Candidate(HOST, each) for each in OWN_ENDPOINTS)),
             relay_only=False,
         )
         state = Path(self.mktemp())
@@ -206,12 +215,30 @@ class MeetingTests(HostileTestCase):
 
     def test_path_inside_the_tunnel(self) -> None:
         """A path to a mesh address would run through itself: neither sought nor answered."""
-        inner = Endpoint(str(MALLORY_ADDRESS), 4242)
-        self.meet(inner)
-        seal = ProbeSeal(MALLORY.x25519_private, x25519_public(OWN.public_key), os.urandom)
-        self.mesh.switch.datagrams_received([seal.seal(PING, 1, 0)], self.udp.path_to(inner))
+        for address in (MALLORY_ADDRESS, mesh_address6(MALLORY.public_key)):
+            inner = Endpoint(str(address), 4242)
+            self.meet(inner)
+            seal = ProbeSeal(MALLORY.x25519_private, x25519_public(OWN.public_key), os.urandom)
+            self.mesh.switch.datagrams_received([seal.seal(PING, 1, 0)], self.udp.path_to(inner))
+            self.clock.pump([0.1] * 50)
+        self.assertEqual(self.udp.sent, [])
+
+    def test_whom_nobody_may_make_us_probe(self) -> None:
+        """Ourselves, the coordinator, and what is not one machine are left out and counted."""
+        odd = ("127.0.0.1", "224.0.0.1", "255.255.255.255", "::1", "ff02::1", "fe80::1", "::")
+        endpoints = [Endpoint(host, 4242) for host in (*odd, "::ffff:192.0.2.1", "fd01::1")]
+        self.meet(*endpoints, *OWN_ENDPOINTS, COORDINATOR)
         self.clock.pump([0.1] * 50)
         self.assertEqual(self.udp.sent, [])
+        self.assertEqual(self.mallory.pursuit.left_out, len(endpoints) + 3)
+
+    def test_thousands(self) -> None:
+        """Of thousands of candidates a dozen are probed, and the rest is counted."""
+        self.meet(*(Endpoint(f"2001:db8::{n:x}", 4242) for n in range(1, 5000)))
+        self.clock.pump([0.1] * 50)
+        self.assertEqual(len(set(self.udp.sent)), MAX_CANDIDATES)
+        self.assertLessEqual(len(self.udp.sent), MAX_CANDIDATES * len(ROUNDS))
+        self.assertEqual(self.mallory.pursuit.left_out, 4999 - MAX_CANDIDATES)
 
     def test_forgotten(self) -> None:
         """A peer that is not believed any more is not spoken to, whoever still holds it."""
@@ -282,9 +309,9 @@ class WelcomeTests(HostileTestCase):
     def test_ports(self) -> None:
         """Impossible STUN ports are not asked, and of many only a few."""
         network = Network(self.clock, self.udp, list, os.urandom, lambda: None)
-        network.use_servers("192.0.2.9", (0, -1, 70000, 1 << 53))
+        network.use_servers(["192.0.2.9"], (0, -1, 70000, 1 << 53))
         self.assertEqual(self.udp.sent, [])
-        network.use_servers("192.0.2.9", tuple(range(1, 500)))
+        network.use_servers(["192.0.2.9"], tuple(range(1, 500)))
         self.assertEqual(len(set(self.udp.sent)), MOST_SERVERS)
         network.stop()
 

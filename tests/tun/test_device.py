@@ -1,108 +1,31 @@
 """The TUN device: on fake system calls, and on the kernel."""
 
 import errno
-import json
 import os
-import shutil
-import subprocess
-import sys
-from collections import deque
 from ipaddress import IPv4Interface, IPv6Interface
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.tun.fakes import FakeReactor, FakeSystem, FakeUser, tcp_super_packet
+from tests.tun.scenes import Scenes
 from tunnelmesh.errors import DeviceError
-from tunnelmesh.interfaces import ITunnelDevice, ITunnelUser
-from tunnelmesh.tun.device import BATCH, System, open_device
+from tunnelmesh.interfaces import ITunnelDevice
+from tunnelmesh.tun.device import (
+    BYTES,
+    LARGEST_PACKET,
+    LARGEST_SUPER_PACKET,
+    READS,
+    open_device,
+)
+from tunnelmesh.tun.offload import Offloads
+from tunnelmesh.wire.virtio import EMPTY
 
 ADDRESS = IPv4Interface("100.96.1.2/16")
 ADDRESS6 = IPv6Interface("fd12:3456:789a::1/48")
-
-
-class FakeSystem(System):
-    """A kernel with a queue of packets, or of errors, to read; and errors to answer writes with."""
-
-    def __init__(self) -> None:
-        self.queue = deque()
-        self.taken = []
-        self.write_errors = {}
-        self.opened = 0
-        self.closed = []
-        self.fail_at = {}
-
-    def call(self, name: str) -> None:
-        """Fail if told to."""
-        if name in self.fail_at:
-            raise OSError(self.fail_at[name], os.strerror(self.fail_at[name]))
-
-    def open(self, path: str, flags: int) -> int:
-        """Open, as file 7."""
-        self.call("open")
-        self.opened += 1
-        return 7
-
-    def attach(self, fd: int, name: str) -> None:
-        """Name the device."""
-        self.call("attach")
-
-    def configure(self, *arguments) -> None:
-        """Address the device."""
-        self.call("configure")
-
-    def read(self, fd: int, limit: int) -> bytes:
-        """The next packet, cut as the kernel would."""
-        if not self.queue:
-            raise BlockingIOError(errno.EAGAIN, "again")
-        item = self.queue.popleft()
-        if isinstance(item, OSError):
-            raise item
-        return item[:limit]
-
-    def write(self, fd: int, packet: bytes) -> int:
-        """Take a packet, or not."""
-        if packet in self.write_errors:
-            raise OSError(self.write_errors[packet], "refused")
-        self.taken.append(packet)
-        return len(packet)
-
-    def close(self, fd: int) -> None:
-        """Close a file."""
-        self.closed.append(fd)
-
-
-class FakeReactor:
-    """A set of readers."""
-
-    def __init__(self) -> None:
-        self.readers = set()
-
-    def addReader(self, reader) -> None:
-        """Add one."""
-        self.readers.add(reader)
-
-    def removeReader(self, reader) -> None:
-        """Remove one, if it is there."""
-        self.readers.discard(reader)
-
-
-@implementer(ITunnelUser)
-class FakeUser:
-    """Keeps batches; may have a bug."""
-
-    def __init__(self, bug: Exception | None = None) -> None:
-        self.batches = []
-        self.bug = bug
-
-    def packets_leaving(self, packets) -> None:
-        """A batch from the device."""
-        self.batches.append(list(packets))
-        if self.bug:
-            raise self.bug
 
 
 class DeviceTests(SynchronousTestCase):
@@ -134,10 +57,29 @@ class DeviceTests(SynchronousTestCase):
 
     def test_bounded_batch(self) -> None:
         """A flood is delivered batch by batch, so that the reactor gets its turn."""
-        self.system.queue.extend([b"E"] * (BATCH + 1))
+        self.system.queue.extend([b"E"] * (READS + 1))
         self.device.doRead()
         self.device.doRead()
-        self.assertEqual([len(batch) for batch in self.user.batches], [BATCH, 1])
+        self.assertEqual([len(batch) for batch in self.user.batches], [READS, 1])
+
+    def test_bounded_bytes(self) -> None:
+        """The larger the packets, the fewer make a turn."""
+        turn = -(-BYTES // LARGEST_PACKET)
+        self.system.queue.extend([b"E" * LARGEST_PACKET] * (turn + 1))
+        self.device.doRead()
+        self.device.doRead()
+        self.assertEqual([len(batch) for batch in self.user.batches], [turn, 1])
+
+    def test_stopped_by_its_user(self) -> None:
+        """A user that stops the device in the middle of a turn gets nothing more, and no error."""
+        self.device = open_device(
+            self.reactor, "tm0", ADDRESS, ADDRESS6, 1420, FakeSystem(Offloads())
+        )
+        self.device._system.queue.extend([tcp_super_packet(bytes(3000), 1000), EMPTY + b"E"])
+        self.user.bulk_leaving = lambda packet: self.device.stop()
+        self.device.start(self.user)
+        self.assertIsNone(self.device.doRead())
+        self.assertEqual(self.user.batches, [])
 
     def test_nothing_there(self) -> None:
         """A wake-up for nothing delivers nothing."""
@@ -209,50 +151,8 @@ class OpenTests(SynchronousTestCase):
             self.assertEqual(len(system.closed), system.opened)
 
 
-SCENE = """
-import json, socket, struct, subprocess
-from ipaddress import IPv4Interface, IPv6Interface
-from twisted.internet import reactor
-from tunnelmesh.errors import DeviceError
-from tunnelmesh.tun.device import open_device
-
-def device(name="tm0"):
-    return open_device(
-        reactor, name, IPv4Interface("100.96.1.2/16"), IPv6Interface("fd12:3456:789a::1/48"), 1400
-    )
-
-def ip(*arguments):
-    out = subprocess.run(["ip", "-j", *arguments], capture_output=True, check=True).stdout
-    return json.loads(out or "[]")
-
-def tell(result):
-    print(json.dumps(result))
-"""
-
-
-class KernelTests(SynchronousTestCase):
+class KernelTests(Scenes):
     """The same on the kernel, in a network namespace that ends with the process in it."""
-
-    def play(self, scene: str):
-        """Run Python code where it may make devices; it tells one JSON value."""
-        tools = [tool for tool in ("unshare", "ip") if not shutil.which(tool)]
-        if tools or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-            raise SkipTest(f"needs {', '.join(tools) or '/dev/net/tun'}")
-        unshare = ["unshare", "--net"]
-        if os.geteuid() != 0:
-            unshare += ["--user", "--map-root-user"]
-        if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
-            raise SkipTest("needs root, or user namespaces")
-        ended = subprocess.run(
-            [*unshare, sys.executable, "-c", SCENE + scene],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        return json.loads(ended.stdout)
 
     def test_addresses(self) -> None:
         """The kernel has the addresses, the MTU, the link up and a route to the whole mesh."""
@@ -268,6 +168,19 @@ tell([ip("addr", "show", "tm0"), ip("route"), ip("-6", "route", "show", "dev", "
         self.assertLessEqual({("100.96.1.2", 16), ("fd12:3456:789a::1", 48)}, addresses)
         self.assertIn(("100.96.0.0/16", "tm0"), {(r["dst"], r["dev"]) for r in routes})
         self.assertIn("fd12:3456:789a::/48", {r["dst"] for r in routes6})
+
+    def test_limit(self) -> None:
+        """The kernel hands over no super-packet that is too large to be sent on at once."""
+        (link,), offloads, lacking = self.play(
+            """
+kept = device()
+tell([ip("-details", "link", "show", "tm0"), kept.offloads, kept.lacking])
+"""
+        )
+        if not offloads:
+            raise SkipTest(f"needs a kernel with TUN offloads: {lacking}")
+        self.assertEqual(link["gso_max_size"], LARGEST_SUPER_PACKET)
+        self.assertEqual(link.get("gso_ipv4_max_size", link["gso_max_size"]), LARGEST_SUPER_PACKET)
 
     def test_packets(self) -> None:
         """A datagram sent to the mesh leaves through the device, and its answer comes in."""

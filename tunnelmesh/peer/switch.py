@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
+from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
 from tunnelmesh.noise.load import TokenBucket
@@ -85,6 +86,10 @@ class Switch:
                 batches[remote] = [packet]
         for remote, batch in batches.items():
             remote.send(batch)
+
+    def bulk_leaving(self, packet: SuperPacket) -> None:
+        """The kernel sends many packets of one flow at once."""
+        self.packets_leaving(packet.packets())
 
     # Datagrams in.
 

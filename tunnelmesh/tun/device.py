@@ -1,4 +1,4 @@
-"""A Linux TUN device: whole IP packets from and to the kernel, in batches.
+"""A Linux TUN device: IP packets and super-packets from and to the kernel, in batches.
 
 Any exception out of ``doRead`` makes the reactor forget the device for good, and an ``OSError``
 from a write is ordinary: a malformed packet is enough (the kernel answers EINVAL to what is neither
@@ -8,9 +8,7 @@ IPv4 nor IPv6). Hence neither gets past this file.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
@@ -20,67 +18,86 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunnelmesh.errors import DeviceError
+from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.errors import DecodeError, DeviceError
 from tunnelmesh.interfaces import ITunnelDevice, ITunnelUser
 from tunnelmesh.tun.address import configure
+from tunnelmesh.tun.link import limit_super_packets
+from tunnelmesh.tun.offload import Offloads, attach, ordinary_packets
+from tunnelmesh.wire.ip import UDP_CHECKSUM, complete_checksum
+from tunnelmesh.wire.virtio import EMPTY, GSO_UDP_L4, HEADER_SIZE, NEEDS_CSUM, unpack
 
 DEFAULT_MTU = 1420
 """Bytes: 1500 less IPv6 (40), UDP (8) and WireGuard (32), so that no packet is cut on the way."""
 
-BATCH = 64
-"""Most packets read in one turn of the reactor; then timers and other sockets have theirs."""
+READS = 64
+BYTES = 512 * 1024
+"""What is read in one turn of the reactor; then timers and other sockets have theirs. Each is a
+millisecond's or two's work: of ordinary packets, or of super-packets."""
 
 LARGEST_PACKET = 65535
 """Bytes. Reading less than the MTU would cut packets, and people change the MTU."""
 
+LARGEST_SUPER_PACKET = 60_000
+"""Bytes: with what is added to each of its segments, it leaves in one UDP system call."""
+
 _PATH = "/dev/net/tun"
 
-# linux/if_tun.h
-_TUNSETIFF = 0x400454CA
-_IFF_TUN = 0x0001
-_IFF_NO_PI = 0x1000
-_REQUEST = struct.Struct("16sH22x")
+_START = 2
+_PACKET = _START + HEADER_SIZE
+"""Where in the buffer the virtio header and the packet start: the payload after a usual TCP header
+(52 bytes) is then aligned for fast copying and adding."""
 
 _WITHOUT = "or do without a device: --mode=userspace"
 
 _log = Logger()
 
 
-def _attach(fd: int, name: str) -> None:
-    """Make *fd* the other end of the TUN device *name*, without a header before each packet."""
-    fcntl.ioctl(fd, _TUNSETIFF, _REQUEST.pack(name.encode(), _IFF_TUN | _IFF_NO_PI))
-
-
 class System:
     """The system calls that a device makes. Tests bring their own."""
 
     open = staticmethod(os.open)
-    attach = staticmethod(_attach)
-    read = staticmethod(os.read)
+    attach = staticmethod(attach)
+    configure = staticmethod(configure)
+    limit_super_packets = staticmethod(limit_super_packets)
+    readv = staticmethod(os.readv)
     write = staticmethod(os.write)
     close = staticmethod(os.close)
-    configure = staticmethod(configure)
 
 
 @implementer(ITunnelDevice, IReadDescriptor)
 class KernelDevice:
     """An open TUN device on the reactor.
 
-    :ivar received: packets that the kernel sent into the tunnel.
+    :ivar offloads: whether super-packets come and go, of TCP at least.
+    :ivar udp_offload: whether they do of UDP.
+    :ivar lacking: why, if something is lacking, for people.
+    :ivar received: packets that the kernel sent into the tunnel; a super-packet is one.
+    :ivar malformed: of these, ones whose virtio header was not right.
     :ivar written: packets that the kernel took.
     :ivar refused: packets that the kernel did not take: malformed, its queue full, link down.
     """
 
-    def __init__(self, reactor: Any, system: System, fd: int, name: str, mtu: int) -> None:
+    def __init__(
+        self, reactor: Any, system: System, fd: int, name: str, mtu: int, offloads: Offloads
+    ) -> None:
         self.name = name
         self.mtu = mtu
+        self.offloads = offloads.tcp
+        self.udp_offload = offloads.udp
+        self.lacking = offloads.lacking
         self.received = 0
+        self.malformed = 0
         self.written = 0
         self.refused = 0
         self._reactor = reactor
         self._system = system
         self._fd = fd
         self._user: ITunnelUser | None = None
+        self._prefix = EMPTY if offloads.header else b""
+        self._buffer = bytearray(_PACKET + LARGEST_PACKET)
+        self._view = memoryview(self._buffer)
+        self._read_from = _START if offloads.header else _PACKET
 
     def start(self, user: ITunnelUser) -> None:
         """Begin to deliver what the kernel sends into the tunnel."""
@@ -89,14 +106,30 @@ class KernelDevice:
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Hand a batch of IP packets to the kernel. What it refuses is counted."""
-        write, fd = self._system.write, self._fd
+        prefix = self._prefix
         for packet in packets:
-            try:
-                write(fd, packet)
-            except OSError:
-                self.refused += 1
-            else:
-                self.written += 1
+            self._write(prefix + packet)
+
+    def write_bulk(self, packet: memoryview) -> None:
+        """Hand a super-packet, after its virtio header, to the kernel."""
+        if self.offloads and (self.udp_offload or unpack(packet, 0)[1] != GSO_UDP_L4):
+            self._write(packet)
+            return
+        try:
+            packets = ordinary_packets(packet)
+        except DecodeError:
+            self.refused += 1
+            return
+        for each in packets:
+            self._write(self._prefix + each)
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            self._system.write(self._fd, data)
+        except OSError:
+            self.refused += 1
+        else:
+            self.written += 1
 
     def stop(self) -> None:
         """Close the device, and with it its addresses and routes."""
@@ -114,27 +147,66 @@ class KernelDevice:
         return self.name
 
     def doRead(self) -> Failure | None:
-        """Read what is there, up to a batch, and deliver it.
+        """Read what is there, up to a turn's worth, and deliver it in order.
 
         :returns: what is wrong with the device, upon which the reactor gives it up.
         """
-        read, fd = self._system.read, self._fd
+        readv, view, read_from = self._system.readv, self._view[self._read_from :], self._read_from
         packets: list[bytes] = []
         broken = None
-        try:
-            for _ in range(BATCH):
-                packets.append(read(fd, LARGEST_PACKET))
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError as error:
-            broken = Failure(error)  # type: ignore[no-untyped-call]
+        total = 0
+        for _ in range(READS):
+            if self._fd < 0:  # the user has stopped it
+                break
+            try:
+                size = readv(self._fd, [view])
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                broken = Failure(error)  # type: ignore[no-untyped-call]
+                break
+            self.received += 1
+            stop = read_from + size
+            flags, gso_type, _, _, start, offset = unpack(self._buffer, _START)
+            if gso_type:
+                self._deliver(packets)
+                packets = []
+                self._deliver_bulk(stop)
+            elif not flags & NEEDS_CSUM or self._complete(stop, start, offset):
+                packets.append(bytes(self._view[_PACKET:stop]))
+            total += size
+            if total >= BYTES:
+                break
+        self._deliver(packets)
+        return broken
+
+    def _complete(self, stop: int, start: int, offset: int) -> bool:
+        """Finish the checksum that the kernel left undone, if there is room for one."""
+        start += _PACKET
+        if start + offset + 2 > stop:
+            self.malformed += 1
+            return False
+        complete_checksum(self._buffer, start, stop, start + offset, offset == UDP_CHECKSUM)
+        return True
+
+    def _deliver(self, packets: list[bytes]) -> None:
         if packets and self._user is not None:
-            self.received += len(packets)
             try:
                 self._user.packets_leaving(packets)
             except Exception:
                 _log.failure("{name}: packets were lost", name=self.name)
-        return broken
+
+    def _deliver_bulk(self, stop: int) -> None:
+        try:
+            packet = SuperPacket.read(self._buffer, _START, stop)
+        except DecodeError:
+            self.malformed += 1
+            return
+        if self._user is not None:
+            try:
+                self._user.bulk_leaving(packet)
+            except Exception:
+                _log.failure("{name}: a super-packet was lost", name=self.name)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gives the device up."""
@@ -162,13 +234,20 @@ def open_device(
     fd = -1
     try:
         fd = system.open(_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        system.attach(fd, name)
+        offloads = system.attach(fd, name)
         system.configure(name, address, address6, mtu)
     except OSError as error:
         if fd >= 0:
             system.close(fd)
         raise DeviceError(_advice(name, error)) from error
-    return KernelDevice(reactor, system, fd, name, mtu)
+    if offloads.tcp:
+        try:
+            system.limit_super_packets(name, LARGEST_SUPER_PACKET)
+        except OSError as error:  # larger ones leave in two system calls
+            _log.info("{name}: super-packets are not limited: {error}", name=name, error=error)
+    if offloads.lacking:
+        _log.info("{name} works without some offloads: {why}", name=name, why=offloads.lacking)
+    return KernelDevice(reactor, system, fd, name, mtu, offloads)
 
 
 def _advice(name: str, error: OSError) -> str:

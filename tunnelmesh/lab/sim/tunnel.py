@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from tunnelmesh.interfaces import ITunnelDevice, ITunnelUser
+from tunnelmesh.tun.offload import ordinary_packets
 
 if TYPE_CHECKING:
     from tunnelmesh.lab.sim.host import Host
@@ -21,6 +22,10 @@ class TunnelDevice:
         while it is None are dropped.
     :ivar dropped: packets that did not get to the other side.
     """
+
+    offloads = False
+    udp_offload = False
+    lacking = "the simulation has none"
 
     def __init__(self, host: Host, name: str, mtu: int) -> None:
         self.host = host
@@ -38,6 +43,9 @@ class TunnelDevice:
     def write(self, packets: Sequence[bytes]) -> None:
         batch = [bytes(packet) for packet in packets]
         self.host.clock.at(self.host.seconds(), self._arrive, batch)
+
+    def write_bulk(self, packet: memoryview) -> None:
+        self.write(ordinary_packets(packet))
 
     def stop(self) -> None:
         self._user = None
