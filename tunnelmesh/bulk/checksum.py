@@ -16,12 +16,12 @@ Sums = npt.NDArray[np.int64]
 
 def sums(words: Words) -> Sums:
     """Each row's sum, unreduced: a row of 64 KB stays below 2**46."""
-    return np.add.reduce(words, 1, np.int64)
+    totals: Sums = words.sum(axis=1, dtype=np.int64)
+    return totals
 
 
 def checksums(totals: Sums) -> Sums:
-    """What makes each sum 0 modulo 65535: the checksum where its field was 0, and 0 where the field
-    held the right one already."""
+    """What has to be added to make each sum 0 modulo 65535: the checksum, or 0 if it is there."""
     return -totals % 65535
 
 

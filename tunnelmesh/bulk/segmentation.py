@@ -44,7 +44,7 @@ class _Matrix:
         pitch = width + -width % _ALIGNED
         rows = (LARGEST - headers) // size + 1
         octets = np.zeros((rows, pitch), np.uint8)
-        view = memoryview(octets).cast("B")
+        view = octets.data.cast("B")
         self.packets = [view[at + lead : at + width] for at in range(0, rows * pitch, pitch)]
         self.numbers = np.arange(rows, dtype=np.int64)
         self.headers = octets[:, lead : lead + headers]

@@ -1,0 +1,329 @@
+"""Putting packets of one flow together again, as the kernel does (``net/ipv4/tcp_offload.c``).
+
+A stock WireGuard peer's packets arrive one by one; each write to the TUN device costs more than
+opening a packet. Consecutive segments become one super-packet if cutting that up would give the
+same packets again, byte for byte, apart from the identification of IPv4 packets that may not be
+fragmented, which means nothing (RFC 6864). What is in any way unusual is left alone.
+
+A super-packet is taken by the kernel as verified: hence a packet whose checksum is wrong must not
+become part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from operator import itemgetter
+from struct import Struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tunnelmesh.bulk.checksum import Sums, Words, checksums, sums, swapped
+from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.wire.ip import (
+    CWR,
+    FIN,
+    IPV4_HEADER,
+    IPV6_HEADER,
+    PSH,
+    TCP,
+    TCP_CHECKSUM,
+    TCP_HEADER,
+    UDP,
+    UDP_CHECKSUM,
+    UDP_HEADER,
+    checksum,
+    packet_length,
+)
+from tunnelmesh.wire.virtio import (
+    GSO_ECN,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    GSO_UDP_L4,
+    HEADER_SIZE,
+    NEEDS_CSUM,
+    VirtioHeader,
+)
+
+LARGEST = 65535
+"""Bytes of the largest super-packet."""
+
+MAX_UDP_SEGMENTS = 64
+"""Most datagrams put together: ``UDP_MAX_SEGMENTS`` of older kernels."""
+
+_IPV4_KEY = itemgetter(slice(12, 24))
+_IPV6_KEY = itemgetter(slice(8, 44))
+"""Addresses and ports."""
+
+_IPV4 = bytes.fromhex("ffffffff 0000ffff ffff0000 ffffffff ffffffff")
+"""What consecutive packets have in common: not the identification and the checksum."""
+
+_IPV4_NUMBERED = bytes.fromhex("ffffffff ffffffff ffff0000 ffffffff ffffffff")
+"""The same, where identifications count (RFC 6864): packets that may be fragmented."""
+
+_IPV6 = b"\xff" * IPV6_HEADER
+
+_TCP = bytes.fromhex("ffffffff ffffffff ffffffff ff76ffff 0000ffff") + b"\xff" * 40
+"""The same: not CWR, PSH, FIN and the checksum. The sequence number is reduced to the first's."""
+
+_UDP = bytes.fromhex("ffffffff ffff0000")
+
+_FLAGS = 0x36
+_ACK = 0x10
+"""Of URG, ACK, RST and SYN only ACK is set in a segment that can be one of many."""
+
+_MORE_FRAGMENTS_OR_OFFSET = 0x3F
+_DONT_FRAGMENT = 0x40
+"""Bits of the IPv4 header's byte 6."""
+
+_U16 = Struct(">H")
+
+Octets = npt.NDArray[np.uint8]
+
+
+def coalesce(packets: Sequence[bytes], udp: bool = False) -> list[bytes | SuperPacket]:
+    """Make super-packets of consecutive segments; leave everything else as it is.
+
+    The order of packets within a flow is kept. Where flows are mixed, packets of one may overtake
+    those of another.
+
+    :param packets: IP packets, of any kind and condition.
+    :param udp: whether UDP datagrams are put together too.
+    """
+    if len(packets) < 2:
+        return list(packets)
+    first_key = _IPV4_KEY if packets[0][:1] == b"\x45" else _IPV6_KEY
+    if len(set(map(first_key, packets))) == 1:
+        return _one_flow(packets, udp)
+    keys = [each[12:24] if each[:1] == b"\x45" else each[8:44] for each in packets]
+    if len(set(keys)) == len(packets):
+        return list(packets)
+    flows: dict[bytes, list[int]] = {}
+    for index, key in enumerate(keys):
+        flows.setdefault(key, []).append(index)
+    found: list[tuple[int, bytes | SuperPacket]] = []
+    for indices in flows.values():
+        at = 0
+        for each in _one_flow([packets[index] for index in indices], udp):
+            found.append((indices[at], each))
+            at += each.count if isinstance(each, SuperPacket) else 1
+    found.sort(key=itemgetter(0))
+    return [each for _, each in found]
+
+
+def _one_flow(packets: Sequence[bytes], udp: bool) -> list[bytes | SuperPacket]:
+    """Put packets between the same ports together."""
+    found: list[bytes | SuperPacket] = []
+    lengths = list(map(len, packets))
+    end = len(packets)
+    at = 0
+    while at < end:
+        length = lengths[at]
+        stop = at + 1
+        while stop < end and lengths[stop] == length:
+            stop += 1
+        if stop < end and lengths[stop] < length:
+            stop += 1
+        found += _alike(packets[at:stop], udp)
+        at = stop
+    return found
+
+
+class _Layout(NamedTuple):
+    """What all packets of a run are like; sizes in bytes.
+
+    :ivar numbered: whether their identifications count (IPv4).
+    """
+
+    length: int
+    headers: int
+    transport: int
+    protocol: int
+    numbered: bool
+
+
+def _layout(packet: bytes, udp: bool) -> _Layout | None:
+    """The layout of a packet that others may follow; None if it has no payload or is unusual."""
+    length = len(packet)
+    if length < IPV4_HEADER + UDP_HEADER or packet_length(packet) != length:
+        return None
+    numbered = False
+    if packet[0] == 0x45 and not packet[6] & _MORE_FRAGMENTS_OR_OFFSET and not packet[7]:
+        transport, protocol = IPV4_HEADER, packet[9]
+        numbered = not packet[6] & _DONT_FRAGMENT
+    elif packet[0] >> 4 == 6:
+        transport, protocol = IPV6_HEADER, packet[6]
+    else:
+        return None
+    headers = length
+    if protocol == TCP and length > transport + TCP_HEADER:
+        if packet[transport + 13] & _FLAGS == _ACK:
+            headers = transport + max(packet[transport + 12] >> 4 << 2, TCP_HEADER)
+    elif protocol == UDP and udp and length > transport + UDP_HEADER:
+        (said,) = _U16.unpack_from(packet, transport + 4)
+        headers = transport + UDP_HEADER if said == length - transport else length
+    return _Layout(length, headers, transport, protocol, numbered) if headers < length else None
+
+
+@lru_cache(16)
+def _pattern(layout: _Layout) -> tuple[Words, Words]:
+    """The mask of what packets' headers have in common, and how many bytes go before each."""
+    length, headers, transport, protocol, numbered = layout
+    of_ip = _IPV6 if transport == IPV6_HEADER else _IPV4_NUMBERED if numbered else _IPV4
+    mask = (of_ip + (_TCP if protocol == TCP else _UDP))[:headers]
+    size = length - headers
+    return np.frombuffer(mask, "<u4"), np.arange(0, LARGEST + size, size, dtype=np.uint32)
+
+
+def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]:
+    """Put packets of one length together, of which the last may be shorter."""
+    layout = _layout(packets[0], udp) if len(packets) > 1 else None
+    if layout is None:
+        return packets
+    length, headers, transport, protocol, _ = layout
+    last = packets[-1]
+    short = length - len(last)
+    if short and _layout(last, udp) != layout._replace(length=len(last)):
+        return [*_alike(packets[:-1], udp), last]
+    count = len(packets)
+    rows = bytes(-length % 4).join([*packets, bytes(short)])
+    octets = np.frombuffer(rows, np.uint8).reshape(count, -1)
+    words = octets.view("<u4")
+
+    common = _common(words, layout, short)
+    wrong = _wrong(words, layout, short)
+    flags = octets[:, transport + 13].tobytes() if protocol == TCP else bytes(count)
+    if (
+        common == common[:headers] * count
+        and flags.count(flags[0], 0, -1) == count - 1
+        and not flags[0] & (CWR | FIN | PSH)
+        and not flags[-1] & CWR
+        and not wrong.any()
+    ):
+        bounds = [0, count]
+    else:
+        bounds = _bounds(common, flags, wrong.tolist())
+
+    most = (LARGEST - headers) // (length - headers)
+    if protocol == UDP:
+        most = min(most, MAX_UDP_SEGMENTS)
+    found: list[bytes | SuperPacket] = []
+    for begin, end in pairwise(bounds):
+        if begin and end - begin > 1 and _layout(packets[begin], udp) != layout:
+            found += packets[begin:end]
+            continue
+        for at in range(begin, end, most):
+            stop = min(at + most, end)
+            if stop - at > 1:
+                found.append(_super_packet(packets[at:stop], octets[at:stop], layout))
+            else:
+                found.append(packets[at])
+    return found
+
+
+def _common(words: Words, layout: _Layout, short: int) -> bytes:
+    """All packets' headers, reduced so that those of packets that continue each other are equal.
+
+    :param short: by how much the last packet is shorter.
+    """
+    _, headers, transport, protocol, numbered = layout
+    mask, offsets = _pattern(layout)
+    reduced = words[:, : headers // 4] & mask
+    octets = reduced.view(np.uint8)
+    count = len(octets)
+    if protocol == TCP:
+        _column(octets, transport + 4, ">u4")[:] -= offsets[:count]
+    if numbered:
+        _column(octets, 4, ">u2")[:] -= np.arange(count, dtype=np.uint16)
+    if short:
+        at = 2 if transport == IPV4_HEADER else 4
+        octets[-1, at : at + 2] = octets[0, at : at + 2]
+        if protocol == UDP:
+            octets[-1, transport + 4 : transport + 6] = octets[0, transport + 4 : transport + 6]
+    return reduced.tobytes()
+
+
+def _wrong(words: Words, layout: _Layout, short: int) -> Sums:
+    """For each packet 0 if its checksums are right.
+
+    Of IPv4 and IPv6 alike, the addresses, which go into TCP's and UDP's checksum, are right before
+    the next header.
+    """
+    length, _, transport, protocol, _ = layout
+    is_v4 = transport == IPV4_HEADER
+    totals = sums(words[:, 3 if is_v4 else 2 :]) + swapped(length - transport + protocol)
+    totals[-1] -= swapped(short)
+    wrong = checksums(totals)
+    if is_v4:
+        wrong |= checksums(sums(words[:, : IPV4_HEADER // 4]))
+    return wrong
+
+
+def _bounds(common: bytes, flags: bytes, wrong: list[int]) -> list[int]:
+    """Where runs begin, and where the last one ends."""
+    count = len(flags)
+    width = len(common) // count
+    bounds = [0]
+    before = common[:width]
+    for index in range(1, count):
+        this = common[index * width : (index + 1) * width]
+        if (
+            this != before
+            or flags[index - 1] & (FIN | PSH)
+            or flags[index] & CWR
+            or wrong[index - 1]
+            or wrong[index]
+        ):
+            bounds.append(index)
+        before = this
+    bounds.append(count)
+    return bounds
+
+
+def _super_packet(packets: Sequence[bytes], octets: Octets, layout: _Layout) -> SuperPacket:
+    """The super-packet of packets that continue each other."""
+    length, headers, transport, protocol, _ = layout
+    size = length - headers
+    last = packets[-1]
+    total = (len(packets) - 1) * size + len(last)
+    buffer = bytearray(HEADER_SIZE + total)
+    full = len(packets) - (len(last) < length)
+    at = HEADER_SIZE + headers
+    payload = np.frombuffer(buffer, np.uint8, full * size, at).reshape(full, size)
+    payload[:] = octets[:full, headers:length]
+    if full < len(packets):
+        buffer[at + full * size :] = last[headers:]
+
+    head = bytearray(packets[0][:headers])
+    if transport == IPV4_HEADER:
+        kind = GSO_TCPV4
+        addresses = head[12:20]
+        _U16.pack_into(head, 2, total)
+        _U16.pack_into(head, 10, 0)
+        _U16.pack_into(head, 10, checksum(head[:IPV4_HEADER]))
+    else:
+        kind = GSO_TCPV6
+        addresses = head[8:40]
+        _U16.pack_into(head, 4, total - IPV6_HEADER)
+    if protocol == TCP:
+        field = TCP_CHECKSUM
+        head[transport + 13] |= last[transport + 13] & (FIN | PSH)
+        if head[transport + 13] & CWR:
+            kind |= GSO_ECN
+    else:
+        field = UDP_CHECKSUM
+        kind = GSO_UDP_L4
+        _U16.pack_into(head, transport + 4, total - transport)
+    pseudo = int.from_bytes(addresses, "big") + protocol + total - transport
+    _U16.pack_into(head, transport + field, pseudo % 65535)
+    virtio = VirtioHeader(NEEDS_CSUM, kind, headers, size, transport, field)
+    buffer[:at] = virtio.pack() + head
+    return SuperPacket.read(buffer, 0, len(buffer))
+
+
+def _column(octets: Octets, at: int, dtype: str) -> npt.NDArray[Any]:
+    """The number that starts at one place of each packet."""
+    return octets[:, at : at + np.dtype(dtype).itemsize].view(dtype)[:, 0]
