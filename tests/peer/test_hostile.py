@@ -22,6 +22,7 @@ from zope.interface import implementer
 from tests.coordinator.fakes import FakeLink
 from tunnelmesh.identity import Identity, mesh_address6, x25519_public
 from tunnelmesh.interfaces import ITunnelDevice
+from tunnelmesh.nat.punch import MAX_CANDIDATES, ROUNDS
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
 from tunnelmesh.peer import members

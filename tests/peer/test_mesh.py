@@ -177,13 +177,13 @@ class SignalTests(WorldTestCase):
         port = node(self.here).udp.local_port
         candidates = tuple(Candidate(HOST, Endpoint(host, port)) for host in hosts)
         sent: Counter[str] = Counter()
-        real = node(self.here).udp.send
+        real = node(self.here).udp.four.send
 
         def send(datagrams: list[bytes], to: Endpoint) -> None:
             sent[to.host] += len(datagrams)
             real(datagrams, to)
 
-        self.patch(node(self.here).udp, "send", send)
+        self.patch(node(self.here).udp.four, "send", send)
         there = remote(self.here, "there")
         self.mesh.signal_received(Meet(there.address, 9, 0.01, Describe(candidates)))
         self.internet.run(10)
@@ -213,7 +213,7 @@ class DatagramTests(WorldTestCase):
         self.here, self.there = self.pair("open", "port-restricted")
         self.mesh = node(self.here).mesh
         self.sent: list[tuple[bytes, Endpoint]] = []
-        udp = node(self.here).udp
+        udp = node(self.here).udp.four
         real = udp.send
 
         def send(datagrams: list[bytes], to: Endpoint) -> None:

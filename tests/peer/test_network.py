@@ -66,7 +66,7 @@ class NetworkTests(WorldTestCase):
         self.until(lambda: peer.node and peer.node.network.classified)
         self.internet.run(5)
         sent: list[object] = []
-        self.patch(node(peer).udp, "send", lambda datagrams, to: sent.append(to))
+        self.patch(node(peer).udp.four, "send", lambda datagrams, to: sent.append(to))
         self.internet.run(300)
         self.assertEqual(sent, [])
 
@@ -75,11 +75,11 @@ class NetworkTests(WorldTestCase):
         peer = self.add("here")
         self.until(lambda: peer.node and peer.node.network.classified)
         network = node(peer).network
-        network.use_servers("nowhere.example", [3478])
-        network.use_servers("nowhere.example", [3478])
+        network.use_servers(["nowhere.example"], [3478])
+        network.use_servers(["nowhere.example"], [3478])
         self.internet.run(5)
         self.internet.names["vpn.example"] = ("203.0.113.10",)
-        network.use_servers("vpn.example", [3478])
+        network.use_servers(["vpn.example"], [3478])
         self.internet.run(5)
         self.assertEqual(network.behaviour.external.host, "198.51.100.1")
 
@@ -88,7 +88,7 @@ class NetworkTests(WorldTestCase):
         peer = self.add("here")
         self.until(lambda: peer.node)
         network = node(peer).network
-        network.use_servers("nowhere.example", [1])
+        network.use_servers(["nowhere.example"], [1])
         network.stop()
         self.internet.run(20)
         self.assertIsNone(network._mapping)

@@ -92,13 +92,13 @@ class PairTests(WorldTestCase):
         here, there = self.pair()
         self.internet.run(120)
         sent: list[object] = []
-        real = node(here).udp.send
+        real = node(here).udp.four.send
 
         def send(datagrams: list[bytes], to: object) -> None:
             sent.extend(datagrams)
             real(datagrams, to)
 
-        self.patch(node(here).udp, "send", send)
+        self.patch(node(here).udp.four, "send", send)
         self.internet.run(600)
         self.assertLess(len(sent), 60)
         self.assertLess(self.ping(here, there), 0.1)  # with a handshake before it

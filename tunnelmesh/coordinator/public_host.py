@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 import ifaddr
 
+from tunnelmesh.nat.addresses import is_global6
+
 
 def own_addresses() -> list[str]:
     """This machine's addresses, IPv4 first."""
@@ -23,6 +25,11 @@ def guess(addresses: Sequence[str]) -> str:
         return ip.is_loopback or ip.is_link_local, not ip.is_global, ip.version == 6
 
     return min(addresses, key=distance, default="127.0.0.1")
+
+
+def public6(addresses: Sequence[str]) -> str:
+    """The first of these that is an address of the IPv6 internet, or nothing."""
+    return next(filter(is_global6, addresses), "")
 
 
 def is_public(host: str) -> bool:

@@ -25,13 +25,13 @@ from tunnelmesh.control import ControlServer, Query, Route
 from tunnelmesh.coordinator.advertised import Advertised
 from tunnelmesh.coordinator.enrolment import EnrolResource
 from tunnelmesh.coordinator.listening import Listening
-from tunnelmesh.coordinator.public_host import guess, is_public, own_addresses
+from tunnelmesh.coordinator.public_host import guess, is_public, own_addresses, public6
 from tunnelmesh.coordinator.signalling import Signalling
 from tunnelmesh.coordinator.site import make_site
 from tunnelmesh.coordinator.sqlite import FILE_NAME as DATABASE
 from tunnelmesh.coordinator.sqlite import SQLiteStore
 from tunnelmesh.coordinator.stun import StunServer
-from tunnelmesh.errors import ConfigError, TunnelMeshError
+from tunnelmesh.errors import ConfigError, ListenError, TunnelMeshError
 from tunnelmesh.identity import Identity
 from tunnelmesh.transports.one_port import OnePortFactory
 from tunnelmesh.transports.ssh.server import make_ssh_factory
@@ -107,9 +107,16 @@ class Coordinator(MultiService):
         )
         stun.startService()
         self._closers.append(stun.stopService)
+        host6 = self._serve_stun6(stun)
         stun_ports = list(dict.fromkeys(endpoint.port for endpoint in stun.endpoints))
         signalling = self.signalling = Signalling(
-            reactor, identity.public_key, config.pool, stun_ports, system.entropy, system.random
+            reactor,
+            identity.public_key,
+            config.pool,
+            stun_ports,
+            system.entropy,
+            system.random,
+            host6,
         )
         self._closers.append(signalling.stop)
         enrol = EnrolResource(
@@ -175,6 +182,24 @@ class Coordinator(MultiService):
         version = ip_address(alternate).version
         same = [a for a in own if ip_address(a).version == version and a != alternate]
         return guess(same)
+
+    def _serve_stun6(self, stun: StunServer) -> str:
+        """Answer STUN over IPv6 on the same port, if this machine has IPv6 and that is not done.
+
+        :returns: the address, or nothing.
+        """
+        first = stun.endpoints[0]
+        address = public6(self._system.addresses())
+        if ":" in first.host or not address:
+            return ""
+        also = StunServer(self._reactor, address, first.port)
+        try:
+            also.startService()
+        except ListenError as error:
+            _log.warn("no STUN over IPv6: {error}", error=error)
+            return ""
+        self._closers.append(also.stopService)
+        return address
 
     def _close(self) -> Deferred[Any]:
         closers, self._closers = self._closers, []

@@ -63,6 +63,7 @@ class Signalling:
     :param key: the coordinator's public key.
     :param pool: the mesh's network.
     :param stun_ports: where the coordinator's STUN server answers.
+    :param host6: its IPv6 address, where STUN answers as well; empty without one.
     :param entropy: makes nonces; *random* the numbers of meetings.
     :ivar relay: the hub.
     :ivar malformed: messages that broke the protocol; *unknown*: frames and messages of kinds that
@@ -77,6 +78,7 @@ class Signalling:
         stun_ports: Sequence[int],
         entropy: Callable[[int], bytes],
         random: Random,
+        host6: str = "",
     ) -> None:
         self.malformed = 0
         self.unknown = 0
@@ -84,6 +86,7 @@ class Signalling:
         self._random = random
         self._prefix = pool.prefixlen
         self._stun_ports = tuple(stun_ports)
+        self._host6 = host6
         self._members: dict[bytes, Member] = {}
         self._online: dict[IPv4Address, Presence] = {}
         self._links: dict[ILink, _Attendance] = {}
@@ -215,7 +218,7 @@ class Signalling:
             remote=link.remote,
         )
         welcome = signal.Welcome(
-            member.name, member.address, self._prefix, self._stun_ports, link.remote
+            member.name, member.address, self._prefix, self._stun_ports, link.remote, self._host6
         )
         link.send(signal.encode(welcome))
         self._send_roster(attendance)

@@ -22,6 +22,11 @@ def is_reachable(address: str) -> bool:
     return not (ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast)
 
 
+def is_global6(address: str) -> bool:
+    """Whether this is an address of the IPv6 internet."""
+    return ipaddress.ip_address(address) in _GLOBAL6
+
+
 def is_probeable(endpoint: Endpoint, own: Iterable[str]) -> bool:
     """Whether a stranger's word may make us send there: to one machine, and not to ourselves.
 

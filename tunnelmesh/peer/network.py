@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,10 @@ from tunnelmesh.nat.discovery import (
     Send,
     behaviour,
 )
+from tunnelmesh.peer.reflexive6 import Reflexive6
+from tunnelmesh.peer.resolve import addresses_of
 from tunnelmesh.peer.timer import Timer
+from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.signal import Candidate
@@ -46,7 +48,7 @@ _log = Logger()
 
 
 class Network:
-    """The NAT in front of one UDP socket.
+    """The NAT in front of the main UDP socket. Over IPv6 there is hardly ever one.
 
     :param addresses: gives this machine's own addresses.
     :param changed: called when candidates or behaviour have changed.
@@ -54,12 +56,13 @@ class Network:
     :ivar behaviour: what is known so far.
     :ivar classified: whether that is all there is to know, found since the last :meth:`restart`.
     :ivar local: this machine's own addresses.
+    :ivar servers: the coordinator's STUN ports, of both families.
     """
 
     def __init__(
         self,
         reactor: Any,
-        udp: UdpTransport,
+        udp: DualStack,
         addresses: Callable[[], Sequence[str]],
         entropy: Callable[[int], bytes],
         changed: Callable[[], None],
@@ -67,12 +70,13 @@ class Network:
         self.behaviour = NatBehaviour()
         self.classified = False
         self.local: tuple[str, ...] = ()
+        self.servers: tuple[Endpoint, ...] = ()
         self._reactor = reactor
         self._udp = udp
         self._addresses = addresses
         self._entropy = entropy
         self._changed = changed
-        self._servers: tuple[Endpoint, ...] = ()
+        self._six = Reflexive6(reactor, udp, entropy, changed)
         self._mapping: MappingDiscovery | None = None
         self._filtering: FilteringDiscovery | None = None
         self._filtering_socket: UdpTransport | None = None
@@ -88,43 +92,62 @@ class Network:
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Where this machine might be reached."""
-        return gather(self.local, self._udp.local_port, self.behaviour.external)
+        return gather(
+            self.local,
+            self._udp.local_port,
+            self.behaviour.external,
+            port6=self._udp.local_port6,
+            external6=self.external6,
+        )
 
-    def use_servers(self, host: str, ports: Sequence[int]) -> None:
-        """Ask these STUN ports on the coordinator's host, beginning now."""
+    @property
+    def external6(self) -> Endpoint | None:
+        """The reflexive endpoint over IPv6, if UDP over IPv6 is known to work."""
+        return self._six.endpoint
+
+    def use_servers(self, hosts: Sequence[str], ports: Sequence[int]) -> None:
+        """Ask these STUN ports on the coordinator's hosts, beginning now.
+
+        :param hosts: names or addresses; of each family, the first address is asked.
+        """
         self._naming.cancel()
-        self._naming = Deferred.fromCoroutine(self._use_servers(host, ports))
+        self._naming = Deferred.fromCoroutine(self._use_servers(hosts, ports))
 
-    async def _use_servers(self, host: str, ports: Sequence[int]) -> None:
-        try:
-            address = str(ipaddress.ip_address(host))
-        except ValueError:
+    async def _use_servers(self, hosts: Sequence[str], ports: Sequence[int]) -> None:
+        addresses: dict[bool, str] = {}
+        for host in hosts:
             try:
-                address = await self._reactor.resolve(host)
+                found = await addresses_of(self._reactor, host)
             except CancelledError:
                 return
-            except Exception as error:
-                _log.info("no address for {host}: {error}", host=host, error=error)
-                return
-        servers = tuple(Endpoint(address, p) for p in ports[:MOST_SERVERS] if 0 < p < 65536)
-        if servers != self._servers:
-            self._servers = servers
+            if not found:
+                _log.info("no address for {host}", host=host)
+            for address in found:
+                addresses.setdefault(":" in address, address)
+        valid = [port for port in ports[:MOST_SERVERS] if 0 < port < 65536]
+        servers = tuple(Endpoint(a, port) for a in addresses.values() for port in valid)
+        if servers != self.servers:
+            self.servers = servers
             self.restart()
 
     def restart(self) -> None:
         """Find out everything anew; what was known holds until then."""
-        self.local = tuple(self._addresses())
+        before, self.local = self.local, tuple(self._addresses())
         self.classified = False
         self._mapped_at = None
         self._mapping = None
         self._stop_filtering()
+        has6 = any(":" in address for address in self.local)
+        self._six.ask([server for server in self.servers if ":" in server.host] if has6 else [])
         self.refresh()
+        if before and before != self.local:
+            self._changed()
 
     def refresh(self) -> None:
         """Make sure that the reflexive endpoint is a fresh one."""
         now = self._now()
         fresh = self._mapped_at is not None and now - self._mapped_at < FRESH
-        if self._mapping is not None or fresh or not self._servers:
+        if self._mapping is not None or fresh or not self._servers4:
             return
         self._ask()
 
@@ -135,6 +158,9 @@ class Network:
 
     def stun_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
         """STUN messages arrived at the main socket."""
+        if ":" in path.remote.host:
+            self._six.stun_received(datagrams, path)
+            return
         for datagram in datagrams:
             if self._mapping is not None:
                 now = self._now()
@@ -143,17 +169,22 @@ class Network:
     def stop(self) -> None:
         """Stop asking."""
         self._naming.cancel()
+        self._six.stop()
         self._timer.cancel()
         self._again.cancel()
         self._mapping = None
         self._stop_filtering()
+
+    @property
+    def _servers4(self) -> list[Endpoint]:
+        return [server for server in self.servers if ":" not in server.host]
 
     def _now(self) -> float:
         return float(self._reactor.seconds())
 
     def _ask(self) -> None:
         self._again.cancel()
-        self._mapping = MappingDiscovery(self._servers, self._entropy)
+        self._mapping = MappingDiscovery(self._servers4, self._entropy)
         self._perform(self._mapping.start(self._now()))
 
     def _expired(self) -> None:
@@ -226,7 +257,7 @@ class Network:
             _log.info("filtering is not tested: {error}", error=error)
             return
         self._filtering_socket = socket
-        self._filtering = FilteringDiscovery(self._servers, self._entropy)
+        self._filtering = FilteringDiscovery(self._servers4, self._entropy)
         self._filter(self._filtering.start(self._now()))
 
     def _stop_filtering(self) -> None:

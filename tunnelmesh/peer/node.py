@@ -24,8 +24,8 @@ from tunnelmesh.peer.mesh import Mesh
 from tunnelmesh.peer.network import Network
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
+from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.signal import Describe, Signal, Welcome
 
 MTU = 1420
@@ -62,7 +62,7 @@ class Node:
             wall=system.unix_time,
         )
         self.tunnel_device = device
-        self.udp = UdpTransport(self)
+        self.udp = DualStack(self)
         relay = RelayTransport()
         self.network = Network(
             reactor, self.udp, system.addresses, system.entropy, self._network_known
@@ -81,6 +81,7 @@ class Node:
             signal=lambda message: self.link.send(message),
             met=self.network.refresh,
             path_failed=self.network.verify,
+            avoid=lambda: self.network.servers,
             own=self.describe,
             relay_only=config.relay_only,
         )
@@ -123,7 +124,7 @@ class Node:
         self._open_device()
         self.udp.open(self._reactor, self.config.udp_port)
         if not self.config.relay_only:
-            self.network.use_servers(self.membership.host, self.membership.stun_ports)
+            self.network.use_servers([self.membership.host], self.membership.stun_ports)
         self.link.startService()
         self._watch.start()
 
@@ -157,7 +158,8 @@ class Node:
     def link_up(self, welcome: Welcome, before: Route | None, failed: Health | None) -> None:
         """A link to the coordinator is in use."""
         if not self.config.relay_only:
-            self.network.use_servers(self.membership.host, welcome.stun_ports)
+            hosts = [self.membership.host, welcome.host6]
+            self.network.use_servers(list(filter(None, hosts)), welcome.stun_ports)
         if welcome.stun_ports != self.membership.stun_ports:
             self.membership = replace(self.membership, stun_ports=welcome.stun_ports)
             try:

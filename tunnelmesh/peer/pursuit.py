@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_address
 
-from tunnelmesh.nat.behaviour import NatBehaviour, punchable
-from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try
-from tunnelmesh.nat.punch import Punch
+from tunnelmesh.identity import MESH_PREFIX6
+from tunnelmesh.nat.behaviour import punchable
+from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try, share_ipv6
+from tunnelmesh.nat.punch import MAX_CANDIDATES, Punch
 from tunnelmesh.paths.retry import Retry
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.wire.endpoint import Endpoint
@@ -28,6 +29,7 @@ class Pursuit:
     :ivar met_at: when the last meeting was.
     :ivar probes: punching probes sent.
     :ivar attempts: attempts to punch.
+    :ivar left_out: candidates that were told but not probed.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Pursuit:
         self.met_at: float | None = None
         self.probes = 0
         self.attempts = 0
+        self.left_out = 0
         self._address = address
         self._seal = seal
         self._around = around
@@ -50,7 +53,10 @@ class Pursuit:
             return True
         if self.them.relay_only:
             return False
-        return punchable(self._behaviour, behaviour_of(self.them))
+        own = self._around.own()
+        if share_ipv6(own, self.them):
+            return True
+        return punchable(behaviour_of(own), behaviour_of(self.them))
 
     def deadline(self, wanted: bool) -> float | None:
         """When to call :meth:`expire`."""
@@ -84,8 +90,9 @@ class Pursuit:
         if self._around.relay_only or meet.them.relay_only:
             return
         self._around.met()
-        candidates = endpoints_to_try(meet.them, self._around.own())
+        candidates = endpoints_to_try(meet.them, self._around.own(), self._around.avoid())
         outer = [endpoint for endpoint in candidates if not self.is_inner(endpoint)]
+        self.left_out += len(meet.them.candidates) - len(outer[:MAX_CANDIDATES])
         self._begin(outer, now + min(max(meet.after, 0.0), LONGEST_WAIT))
         self.attempts += 1
         self._retry.tried(now, self.hopeful)
@@ -112,11 +119,9 @@ class Pursuit:
     def is_inner(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is in the mesh itself: that path would run through the tunnel, and
         the tunnel through that path, without end."""
-        return ip_address(endpoint.host) in self._around.interface.network
-
-    @property
-    def _behaviour(self) -> NatBehaviour:
-        return behaviour_of(self._around.own())
+        address = ip_address(endpoint.host)
+        inner4 = address in self._around.interface.network
+        return inner4 or address.packed.startswith(MESH_PREFIX6)
 
     def _begin(self, candidates: Sequence[Endpoint], start: float) -> None:
         self._punch = Punch(candidates, start, self._around.tokens)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Address
 from random import Random
 from typing import Any
 
 from tunnelmesh.noise.device import Device
+from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.transports.udp import UdpTransport
+from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.signal import Describe, Signal
 
 
@@ -19,6 +20,7 @@ class Surroundings:
     """The machine, as its remote peers see it.
 
     :ivar interface: this machine's mesh address, in the mesh's network; *address6* its IPv6 one.
+    :ivar avoid: the coordinator's own endpoints, where no peer can be.
     """
 
     reactor: Any
@@ -29,10 +31,11 @@ class Surroundings:
     interface: IPv4Interface
     address6: IPv6Address
     device: Device
-    udp: UdpTransport
+    udp: DualStack
     relay: RelayTransport
     signal: Callable[[Signal], None]
     met: Callable[[], None]
     path_failed: Callable[[], None]
+    avoid: Callable[[], Collection[Endpoint]]
     own: Callable[[], Describe]
     relay_only: bool
