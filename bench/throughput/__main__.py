@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.throughput.idle import idle
-from bench.throughput.line import Laboratory
+from bench.throughput.line import Laboratory, missing
 from bench.throughput.measures import PARTS, Figures
 from bench.throughput.profiling import WAYS, profile
 from bench.throughput.systems import FETCHED, SYSTEMS
@@ -30,8 +30,9 @@ from bench.throughput.systems.system import System
 from bench.throughput.systems.tunnelmesh import TunnelMesh
 from bench.throughput.table import medians, ratios, table
 from tunnelmesh.errors import LabError
-from tunnelmesh.lab.kernel import World, available, reenter
+from tunnelmesh.lab.kernel import World, reenter
 from tunnelmesh.lab.kernel.mesh import wait_until
+from tunnelmesh.lab.kernel.programs import end
 
 BASES = ("wireguard-go", "raw")
 """Whom the others are compared with."""
@@ -63,13 +64,14 @@ def among(names: Sequence[str]) -> Callable[[str], list[str]]:
 def start(laboratory: Laboratory, options: Namespace) -> Iterator[System]:
     """Bring up whatever is there."""
     for name in options.systems:
-        if missing := SYSTEMS[name].missing(options):
-            say(f"{name} is left out: {missing}")
+        if lacking := SYSTEMS[name].missing(options):
+            say(f"{name} is left out: {lacking}")
             continue
         system = SYSTEMS[name](laboratory, options)
         try:
             system.up()
         except LabError as error:
+            end(system.programs)
             say(f"{name} is left out: {error}")
             continue
         say(f"{name} {system.version()}")
@@ -123,9 +125,10 @@ def measure(systems: Sequence[System], options: Namespace) -> Record:
     return record
 
 
-def report(record: Record, options: Namespace) -> None:
+def report(record: Record, systems: Sequence[System], options: Namespace) -> None:
     """Print what was found."""
     results = medians(record.rounds)
+    load = os.getloadavg()[0]
     bases = [base for base in BASES if base in results]
     if options.json:
         print(
@@ -133,6 +136,9 @@ def report(record: Record, options: Namespace) -> None:
                 {
                     "seconds": options.seconds,
                     "underlay_offloads": options.underlay_offloads,
+                    "versions": {system.name: system.version() for system in systems},
+                    "cpus": os.cpu_count(),
+                    "load": load,
                     "rounds": record.rounds,
                     "notes": record.notes,
                     "medians": results,
@@ -142,7 +148,10 @@ def report(record: Record, options: Namespace) -> None:
         )
         return
     wire = "with" if options.underlay_offloads else "without"
-    print(f"medians of {options.rounds} x {options.seconds:g} s, {wire} the wire's offloads")
+    print(
+        f"medians of {options.rounds} x {options.seconds:g} s, {wire} the wire's offloads;"
+        f" {os.cpu_count()} CPUs, load {load:.1f}"
+    )
     print(*table("", results), sep="\n")
     for base in bases:
         print("", *table(f"times {base}", ratios(results, base), ".2f"), sep="\n")
@@ -171,8 +180,8 @@ def main() -> None:
                 print(each.fetch(options.cache))
             return
         reenter()
-        if missing := available():
-            raise LabError(missing)
+        if lacking := missing():
+            raise LabError(lacking)
         with World("throughput") as world:
             laboratory = Laboratory(world, options.underlay_offloads)
             if options.profile:
@@ -180,7 +189,8 @@ def main() -> None:
                 kind = next((each for each in kinds if issubclass(each, TunnelMesh)), TunnelMesh)
                 print(profile(laboratory, kind, options))
                 return
-            report(measure(list(start(laboratory, options)), options), options)
+            running = list(start(laboratory, options))
+            report(measure(running, options), running, options)
     except LabError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

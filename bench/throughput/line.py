@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from tunnelmesh.errors import LabError
-from tunnelmesh.lab.kernel import World
+from tunnelmesh.lab.kernel import World, available
 from tunnelmesh.lab.kernel.mesh import Mesh
 from tunnelmesh.lab.kernel.namespaces import ip, shell
 from tunnelmesh.lab.kernel.programs import end
@@ -26,6 +27,16 @@ ROUND_TRIP = 0.02
 DELAY_LINE = Path(__file__).with_name("delay_line.py")
 
 OFFLOADS = Path(__file__).with_name("offloads.py")
+
+
+TUN = "/dev/net/tun"
+
+
+def missing() -> str | None:
+    """Say what this machine lacks for tunnels between namespaces, if it lacks anything."""
+    if reason := available():
+        return reason
+    return None if os.access(TUN, os.R_OK | os.W_OK) else f"no right to open {TUN}: run as root"
 
 
 class Wire(Segment):

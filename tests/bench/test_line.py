@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from bench.throughput.line import ROUND_TRIP, Laboratory, Line
+from bench.throughput.line import ROUND_TRIP, Laboratory, Line, missing
 from bench.throughput.readings import round_trips
-from tunnelmesh.lab.kernel import World, available
+from tunnelmesh.lab.kernel import World
 
 
 def ping(line: Line, address: str, *options: str) -> list[float]:
@@ -20,9 +20,9 @@ class LineTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Lay one, or skip."""
-        missing = available()
-        if missing:
-            raise SkipTest(missing)
+        lacking = missing()
+        if lacking:
+            raise SkipTest(lacking)
         world = World("line")
         world.__enter__()
         self.addCleanup(world.down)

@@ -26,7 +26,7 @@ node.wait()
 
 
 class EasyTier(System):
-    """Two nodes with its default flags."""
+    """Two nodes, as they are when nobody sets anything else."""
 
     name: ClassVar[str] = "easytier"
 
@@ -63,6 +63,7 @@ class EasyTier(System):
                 "ipv4": f"{own}/{PREFIX}",
                 "listeners": [f"udp://0.0.0.0:{PORT}"],
                 "peer": [{"uri": f"udp://{endpoint}:{PORT}"}],
+                "flags": {"bind_device": False},  # the long wire is another device
             }
             argv = [sys.executable, "-P", "-c", NODE, json.dumps(settings)]
             self.spawn(host, argv, env=environment)
