@@ -29,6 +29,8 @@ from tunnelmesh.wire.virtio import EMPTY, NEEDS_CSUM, VirtioHeader
 
 TCP = tcp_super_packet(bytes(range(250)) * 10, 1000)
 UDP = udp_super_packet(bytes(range(250)) * 10, 1000)
+LONG_TCP = tcp_super_packet(bytes(range(250)) * 20, 900)
+LONG_UDP = udp_super_packet(bytes(range(250)) * 20, 900)
 
 
 def cut(data: bytes) -> list[bytes]:
@@ -106,6 +108,27 @@ class WriteTests(Devices):
         device = self.open(Offloads())
         device.write([b"E1", b"E2"])
         self.assertEqual(self.system.taken, [EMPTY + b"E1", EMPTY + b"E2"])
+
+    def test_flight(self) -> None:
+        """Many large segments become super-packets; few, or small ones, are not worth it."""
+        for data, many in ((TCP, 0), (UDP, 0), (LONG_TCP, 1), (LONG_UDP, 1)):
+            device = self.open(Offloads())
+            device.write(cut(data))
+            wanted = [data] if many else [EMPTY + each for each in cut(data)]
+            self.assertEqual(self.system.taken, wanted)
+        for data in (tcp_super_packet(bytes(1000), 100), udp_super_packet(bytes(1000), 100)):
+            device = self.open(Offloads())
+            device.write(cut(data))
+            self.assertEqual(self.system.taken, [EMPTY + each for each in cut(data)])
+
+    def test_flight_without_offloads(self) -> None:
+        """What the kernel does not take is not made."""
+        device = self.open(Offloads(udp=False, lacking="an old kernel"))
+        device.write(cut(LONG_UDP))
+        self.assertEqual(self.system.taken, [EMPTY + each for each in cut(LONG_UDP)])
+        device = self.open(PLAIN)
+        device.write(cut(LONG_TCP))
+        self.assertEqual(self.system.taken, cut(LONG_TCP))
 
     def test_super_packet(self) -> None:
         """It is written as it is, at once."""
@@ -235,6 +258,11 @@ class KernelTests(SynchronousTestCase):
     def test_tcp_over_ipv6(self) -> None:
         """The same over IPv6."""
         self.assertGreater(self.carry("--megabytes", "8", "--ipv6")["super_packets"], 0)
+
+    def test_as_packets(self) -> None:
+        """Cut up on the way, it is put together again before it is written."""
+        told = self.carry("--megabytes", "8", "--as-packets")
+        self.assertLessEqual(told["written"], 2 * told["super_packets"] + 20)
 
     def test_udp(self) -> None:
         """What a UDP program sends at once arrives as its datagrams."""

@@ -41,6 +41,11 @@ LARGEST_PACKET = 65535
 LARGEST_SUPER_PACKET = 60_000
 """Bytes: with what is added to each of its segments, it leaves in one UDP system call."""
 
+FLIGHT = 4
+LARGE = 500
+"""Packets at once, and bytes of each on average, that are worth coalescing, and the import of what
+does it (numpy: 0.2 s and 16 MB, once): somebody has much to send."""
+
 _PATH = "/dev/net/tun"
 
 _START = 2
@@ -106,9 +111,18 @@ class KernelDevice:
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Hand a batch of IP packets to the kernel. What it refuses is counted."""
-        prefix = self._prefix
-        for packet in packets:
-            self._write(prefix + packet)
+        count = len(packets)
+        if self.offloads and count >= FLIGHT and sum(map(len, packets)) >= count * LARGE:
+            from tunnelmesh.bulk.coalescing import coalesce
+
+            for each in coalesce(packets, self.udp_offload):
+                if isinstance(each, SuperPacket):
+                    self._write(memoryview(each.buffer)[each.start : each.stop])
+                else:
+                    self._write(EMPTY + each)
+        else:
+            for packet in packets:
+                self._write(self._prefix + packet)
 
     def write_bulk(self, packet: memoryview) -> None:
         """Hand a super-packet, after its virtio header, to the kernel."""
