@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 PACKAGE = Path(__file__).parent.parent / "tunnelmesh"
 
-PURE = {"wire", "noise", "nat", "paths"}
+PURE = {"wire", "bulk", "noise", "nat", "paths"}
 """Time, randomness and bytes come in as arguments here, and what to do comes out."""
 
 IMPURE = {
@@ -29,6 +29,7 @@ IMPURE = {
 
 FLOORS = [
     {"wire"},
+    {"bulk"},
     {"noise", "nat", "paths"},
     {"transports", "tun", "streams"},
     {"peer", "coordinator"},

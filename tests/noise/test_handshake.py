@@ -13,6 +13,7 @@ from tunnelmesh.errors import HandshakeError
 from tunnelmesh.noise import handshake
 from tunnelmesh.noise.counters import Counters
 from tunnelmesh.noise.handshake import CONSTRUCTION, IDENTIFIER, Initiated, Keys
+from tunnelmesh.noise.local import BulkBuffers
 from tunnelmesh.noise.primitives import StaticKey
 from tunnelmesh.noise.session import Session
 from tunnelmesh.wire.wireguard import Initiation, Response
@@ -69,6 +70,7 @@ def session(keys: Keys) -> Session:
         born=0,
         mtu=1420,
         counters=Counters(),
+        records=BulkBuffers,
     )
 
 

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.noise.pair import ip
 from tunnelmesh.noise.counters import Counters
 from tunnelmesh.noise.handshake import Keys
+from tunnelmesh.noise.local import BulkBuffers
 from tunnelmesh.noise.session import (
     REJECT_AFTER_MESSAGES,
     REJECT_AFTER_TIME,
@@ -43,6 +44,7 @@ class SessionTests(SynchronousTestCase):
             born=100.0,
             mtu=MTU,
             counters=self.counters,
+            records=BulkBuffers,
         )
 
     def test_messages(self) -> None:

@@ -138,6 +138,11 @@ class SuperPacket:
         return packet
 
     @property
+    def length(self) -> int:
+        """Bytes of the IP packet."""
+        return self.stop - self.start - HEADER_SIZE
+
+    @property
     def header(self) -> VirtioHeader:
         """The virtio header."""
         return VirtioHeader.unpack_from(self.buffer, self.start)

@@ -17,9 +17,11 @@ from tunnelmesh.noise.cookie import MacChecker
 from tunnelmesh.noise.counters import Counters
 from tunnelmesh.noise.load import LOAD_HANDSHAKES, PlaceLimit, TokenBucket
 from tunnelmesh.noise.local import Local
-from tunnelmesh.noise.outputs import Deliver, Output, Reply
+from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
 from tunnelmesh.noise.primitives import StaticKey
 from tunnelmesh.noise.tunnel import Tunnel
+from tunnelmesh.wire.record import receiver_of
+from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 from tunnelmesh.wire.wireguard import (
     COOKIE_REPLY,
     INITIATION,
@@ -103,6 +105,25 @@ class Device:
                 for datagram in batch:
                     outputs += self._handshake(datagram, source, now)
         return outputs
+
+    def receive_records(self, datagrams: memoryview, step: int, now: float) -> list[Output]:
+        """Handle records that came together from one place.
+
+        :param datagrams: one after the other, each *step* bytes long but the last.
+        :returns: what to do.
+        """
+        tunnel, session = self._local.indices.lookup(receiver_of(datagrams)) or (None, None)
+        if tunnel is None or session is None:
+            self.counters.unknown_index += -(-len(datagrams) // step)
+            return []
+        if not session.can_open(now):
+            self.counters.expired += -(-len(datagrams) // step)
+            return []
+        packets = session.open_records(datagrams, step)
+        if packets is None:
+            return []
+        outputs = tunnel.received(session, packets, now, VIRTIO_SIZE)
+        return [*outputs, DeliverBulk(tunnel, packets)]
 
     def _transport(
         self,

@@ -7,7 +7,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tunnelmesh.noise.counters import Counters
+from tunnelmesh.noise.opener import OpenedBuffer
 from tunnelmesh.noise.primitives import StaticKey
+from tunnelmesh.noise.reassembly import Reassembly
+from tunnelmesh.noise.sealer import SealedBuffer
 from tunnelmesh.noise.tai64n import RisingClock
 from tunnelmesh.wire.wireguard import INDEX_SIZE
 
@@ -50,6 +53,15 @@ class IndexTable:
         return self._entries.get(index)
 
 
+class BulkBuffers:
+    """Where records are sealed, opened and put together: one for all sessions."""
+
+    def __init__(self) -> None:
+        self.sealed = SealedBuffer()
+        self.opened = OpenedBuffer()
+        self.reassembly = Reassembly()
+
+
 class Local:
     """This machine's static key, its clocks and dice, and its table of indices.
 
@@ -76,3 +88,10 @@ class Local:
         self.indices = IndexTable(entropy)
         self.counters = Counters()
         self.mtu = mtu
+        self._bulk: BulkBuffers | None = None
+
+    def buffers(self) -> BulkBuffers:
+        """Buffers for records; most of a megabyte, which a machine without bulk never needs."""
+        if self._bulk is None:
+            self._bulk = BulkBuffers()
+        return self._bulk

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunnelmesh.bulk.run import Run
+
 if TYPE_CHECKING:
     from tunnelmesh.noise.tunnel import Tunnel
 
@@ -15,6 +17,17 @@ class Transmit:
 
     tunnel: Tunnel
     datagrams: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TransmitRun:
+    """The same for datagrams that lie one after the other.
+
+    :ivar run: valid until the next super-packet is sealed.
+    """
+
+    tunnel: Tunnel
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,18 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverBulk:
+    """The records just received held authentic, new packets of this tunnel's remote peer.
+
+    :ivar packets: each with a virtio header that fits it before it; valid until the next records
+        are received.
+    """
+
+    tunnel: Tunnel
+    packets: list[memoryview]
+
+
+@dataclass(frozen=True, slots=True)
 class Established:
     """A handshake is complete, and the new session in use."""
 
@@ -55,4 +80,4 @@ class GaveUp:
     tunnel: Tunnel
 
 
-Output = Transmit | Reply | Deliver | Established | GaveUp
+Output = Transmit | TransmitRun | Reply | Deliver | DeliverBulk | Established | GaveUp

@@ -21,11 +21,17 @@ LIMIT = 2**64 - 2**13 - 1
 
 
 class ReplayWindow:
-    """Which counters of one session were accepted."""
+    """Which counters of one session were accepted.
 
-    __slots__ = ("_next",)
+    :ivar accepted: how many.
+    :ivar expected: how many the sender had sealed, at least: one more than the largest.
+    """
+
+    __slots__ = ("_next", "accepted", "expected")
 
     def __init__(self) -> None:
+        self.accepted = 0
+        self.expected = 0
         self._next = array("Q", bytes(8 * WINDOW))
 
     def accept(self, counter: int) -> bool:
@@ -38,5 +44,8 @@ class ReplayWindow:
         slot = counter % WINDOW
         if counter < self._next[slot] or counter >= LIMIT:
             return False
-        self._next[slot] = counter + 1
+        self._next[slot] = counter = counter + 1
+        self.accepted += 1
+        if counter > self.expected:
+            self.expected = counter
         return True

@@ -5,15 +5,26 @@ Source: the WireGuard paper, §5.4.6 and §6.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from tunnelmesh.bulk.run import Run
+from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.noise.ciphers import record_aead
 from tunnelmesh.noise.counters import Counters
 from tunnelmesh.noise.handshake import Keys
+from tunnelmesh.noise.opener import RecordOpener
 from tunnelmesh.noise.replay import LIMIT, ReplayWindow
+from tunnelmesh.noise.sealer import RecordSealer, fits
+from tunnelmesh.wire.record import HEADER_SIZE, SEGMENT
 from tunnelmesh.wire.wireguard import TRANSPORT
+
+if TYPE_CHECKING:
+    from tunnelmesh.noise.local import BulkBuffers
 
 REKEY_AFTER_MESSAGES = 2**60
 """Messages sealed before a new session is asked for (paper, §6.1)."""
@@ -32,6 +43,19 @@ _SALT = bytes(4)
 """A nonce is four zeros and the counter."""
 
 
+class Form(NamedTuple):
+    """How a super-packet is to be sent.
+
+    :ivar cipher: one of :mod:`tunnelmesh.wire.record`.
+    :ivar whole: sealed at once; otherwise each segment alone, where segments fit into datagrams.
+    :ivar datagram: bytes of the longest datagram.
+    """
+
+    cipher: int
+    whole: bool
+    datagram: int
+
+
 class Session:
     """Both directions of one session.
 
@@ -42,6 +66,7 @@ class Session:
     :param born: when (seconds, monotonic).
     :param mtu: padding does not make a packet longer than this many bytes.
     :param counters: where drops are counted.
+    :param records: gives the buffers for records.
     """
 
     __slots__ = (
@@ -49,7 +74,12 @@ class Session:
         "_decrypt",
         "_encrypt",
         "_header",
+        "_keys",
         "_mtu",
+        "_openers",
+        "_records",
+        "_remote",
+        "_sealers",
         "_window",
         "born",
         "initiator",
@@ -67,6 +97,7 @@ class Session:
         born: float,
         mtu: int,
         counters: Counters,
+        records: Callable[[], BulkBuffers],
     ) -> None:
         self._encrypt = ChaCha20Poly1305(keys.send).encrypt
         self._decrypt = ChaCha20Poly1305(keys.receive).decrypt
@@ -74,6 +105,11 @@ class Session:
         self._window = ReplayWindow()
         self._mtu = mtu
         self._counters = counters
+        self._keys = keys
+        self._remote = remote
+        self._records = records
+        self._sealers: dict[int, RecordSealer] = {}
+        self._openers: dict[int, RecordOpener] = {}
         self.local = local
         self.initiator = initiator
         self.born = born
@@ -134,6 +170,59 @@ class Session:
             packets.append(packet)
         return packets if authentic else None
 
+    def seal_record(self, packet: SuperPacket, form: Form) -> Run:
+        """Turn a super-packet into records; :meth:`can_seal` has said that the session may.
+
+        The packet's buffer, and two bytes before it, are not what they were afterwards.
+
+        :returns: what is valid until the next call for any session.
+        """
+        sealer = self._sealers.get(form.cipher)
+        if sealer is None:
+            aead = record_aead(form.cipher, self._keys.send)
+            buffer = self._records().sealed
+            sealer = RecordSealer(aead, form.cipher, self._remote, buffer)
+            self._sealers[form.cipher] = sealer
+        counter = self.sealed
+        if not form.whole and fits(packet, form.datagram):
+            self.sealed += packet.count
+            return sealer.seal_segments(packet, counter)
+        self.sealed += 1
+        return sealer.seal_whole(packet, counter, form.datagram)
+
+    def open_records(self, datagrams: memoryview, step: int) -> list[memoryview] | None:
+        """Turn records into packets.
+
+        :param datagrams: one after the other, each *step* bytes long but the last.
+        :returns: packets, each with a virtio header that fits it before it, valid until the next
+            call for any session. None, instead of a list, if no record was authentic and new.
+        """
+        records = self._records()
+        records.opened.clear()
+        opened = 0
+        for together in alike(datagrams, step):
+            cipher = together[3]
+            opener = self._openers.get(cipher)
+            if opener is None:
+                try:
+                    aead = record_aead(cipher, self._keys.receive)
+                except KeyError:
+                    self._counters.malformed += 1
+                    continue
+                opener = RecordOpener(aead, self._window, self._counters, records.opened)
+                self._openers[cipher] = opener
+            if together[2] == SEGMENT:
+                opened += opener.open_segments(together, step)
+            else:
+                opened += opener.open_parts(together, step, records.reassembly)
+        return records.opened.packets if opened else None
+
+    @property
+    def arrivals(self) -> tuple[int, int]:
+        """How many messages the remote peer has sealed, as far as is known, and how many of them
+        were opened."""
+        return self._window.expected, self._window.accepted
+
     def can_seal(self, count: int, now: float) -> bool:
         """Whether *count* more messages may be sealed."""
         return now - self.born < REJECT_AFTER_TIME and self.sealed + count <= REJECT_AFTER_MESSAGES
@@ -159,3 +248,22 @@ def _unpadded(packet: bytes) -> bytes | None:
         return None
     total = packet[2] << 8 | packet[3] if version == 4 else 40 + (packet[4] << 8 | packet[5])
     return packet[:total] if header <= total <= len(packet) else None
+
+
+def alike(datagrams: memoryview, step: int) -> Iterator[memoryview]:
+    """Part records that arrived together into those that are opened together.
+
+    They agree in the number of parts, the cipher and, which nearly always tells sessions apart, the
+    first byte of the receiver's index.
+    """
+    headers = [bytes(datagrams[at::step]) for at in (2, 3, 4)]
+    if all(values.count(values[0]) == len(values) for values in headers):
+        if len(datagrams) > HEADER_SIZE:
+            yield datagrams
+        return
+    at = 0
+    for _, some in groupby(zip(*headers, strict=False)):
+        stop = at + step * len(list(some))
+        if len(datagrams) - at > HEADER_SIZE:
+            yield datagrams[at:stop]
+        at = stop

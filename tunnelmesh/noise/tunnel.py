@@ -15,14 +15,22 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.errors import HandshakeError
 from tunnelmesh.noise import handshake
 from tunnelmesh.noise.cookie import MacStamp
 from tunnelmesh.noise.keyring import Keyring
 from tunnelmesh.noise.local import Local
-from tunnelmesh.noise.outputs import Established, GaveUp, Output, Reply, Transmit
+from tunnelmesh.noise.outputs import (
+    Established,
+    GaveUp,
+    Output,
+    Reply,
+    Transmit,
+    TransmitRun,
+)
 from tunnelmesh.noise.primitives import KEY_SIZE
-from tunnelmesh.noise.session import REJECT_AFTER_TIME, Session
+from tunnelmesh.noise.session import REJECT_AFTER_TIME, Form, Session
 from tunnelmesh.noise.timers import (
     INITIATION_INTERVAL,
     KEEPALIVE_TIMEOUT,
@@ -78,6 +86,13 @@ class Tunnel:
         return self._keys.current is not None
 
     @property
+    def arrivals(self) -> tuple[Session | None, int, int]:
+        """The session in use; how many messages the remote peer has sealed by it, as far as is
+        known, and how many of them have been opened."""
+        session = self._keys.current
+        return (None, 0, 0) if session is None else (session, *session.arrivals)
+
+    @property
     def deadline(self) -> float | None:
         """When to call :meth:`expire`, or None if nothing is to be waited for."""
         return min(self._timers.values(), default=None)
@@ -95,9 +110,27 @@ class Tunnel:
             return self.initiate(now)
         self.tx_packets += len(packets)
         self.tx_bytes += sum(map(len, packets))
-        if Timer.SILENCE not in self._timers:
-            self._timers[Timer.SILENCE] = now + KEEPALIVE_TIMEOUT + self._patience()
+        self._expect_answer(now)
         return self._seal(session, packets, now)
+
+    def send_bulk(self, packet: SuperPacket, form: Form | None, now: float) -> list[Output]:
+        """Seal a super-packet for the remote peer; without a session, keep it and shake hands.
+
+        Its buffer, and two bytes before it, are not what they were afterwards.
+
+        :param form: how, if the remote peer takes records; else it is cut up into packets.
+        """
+        session = self._keys.current
+        if form is None or session is None or not session.can_seal(packet.count, now):
+            return self.send(packet.packets(), now)
+        self.tx_packets += packet.count
+        self.tx_bytes += packet.length
+        self._expect_answer(now)
+        outputs: list[Output] = [TransmitRun(self, session.seal_record(packet, form))]
+        self._sent(now)
+        if session.needs_rekey(now):
+            outputs += self.initiate(now)
+        return outputs
 
     def initiate(self, now: float, *, urgent: bool = False) -> list[Output]:
         """Ask the remote peer for a new session, and go on asking for REKEY-ATTEMPT-TIME.
@@ -187,8 +220,13 @@ class Tunnel:
         """
         self._stamp.receive(reply, now)
 
-    def received(self, session: Session, packets: list[bytes], now: float) -> list[Output]:
-        """Authentic messages came by *session*; without packets, they were keepalives."""
+    def received(
+        self, session: Session, packets: Sequence[bytes | memoryview], now: float, extra: int = 0
+    ) -> list[Output]:
+        """Authentic messages came by *session*; without packets, they were keepalives.
+
+        :param extra: bytes by which each packet is longer than it is.
+        """
         outputs: list[Output] = []
         if self._keys.confirm(session):
             outputs += self._establish(now)
@@ -196,7 +234,7 @@ class Tunnel:
         self._traversed(now)
         if packets:
             self.rx_packets += len(packets)
-            self.rx_bytes += sum(map(len, packets))
+            self.rx_bytes += sum(map(len, packets)) - extra * len(packets)
             self._timers.setdefault(Timer.PASSIVE_KEEPALIVE, now + KEEPALIVE_TIMEOUT)
         if session is self._keys.current and session.initiator and now - session.born >= LAST_CALL:
             outputs += self.initiate(now)
@@ -223,6 +261,7 @@ class Tunnel:
             born=now,
             mtu=local.mtu,
             counters=local.counters,
+            records=local.buffers,
         )
         local.indices.assign(index, self, session)
         self._timers[Timer.FORGET] = now + REJECT_AFTER_TIME
@@ -275,6 +314,10 @@ class Tunnel:
         if session.needs_rekey(now):
             outputs += self.initiate(now)
         return outputs
+
+    def _expect_answer(self, now: float) -> None:
+        if Timer.SILENCE not in self._timers:
+            self._timers[Timer.SILENCE] = now + KEEPALIVE_TIMEOUT + self._patience()
 
     def _transmit(self, datagrams: list[bytes], now: float) -> Transmit:
         self._sent(now)

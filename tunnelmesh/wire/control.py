@@ -2,7 +2,9 @@
 
 The first nibble is 0, where an IP packet has its version, so that a stock WireGuard drops them::
 
-    kind u8 | 0 0 0 | token u64
+    1 or 2 u8 | 0 0 0 | token u64                              Echo
+    3 u8 | version u8 | ciphers u8 | asks u8                   Abilities
+    4 u8 | 0 0 0 | sealed u64 | opened u64                     Arrivals
 
 WireGuard pads plaintexts, so each message knows its own length.
 """
@@ -16,8 +18,15 @@ from tunnelmesh.errors import DecodeError
 
 ECHO_REQUEST = 1
 ECHO_REPLY = 2
+ABILITIES = 3
+ARRIVALS = 4
+
+RECORD_VERSION = 1
+"""Of :mod:`tunnelmesh.wire.record`; 0 for a peer that takes no records."""
 
 _ECHO = struct.Struct(">B3xQ")
+_ABILITIES = struct.Struct(">BBB?")
+_ARRIVALS = struct.Struct(">B3xQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +45,62 @@ class Echo:
         return _ECHO.pack(self.kind, self.token)
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What I can open, and what I am quick at.
+
+    :ivar version: of records; the lower one of both sides' is used.
+    :ivar ciphers: for each cipher that this machine has instructions for, the bit of its number.
+    :ivar asks: whether the other side is to tell its own.
+    """
+
+    version: int
+    ciphers: int
+    asks: bool
+
+    def encode(self) -> bytes:
+        """The plaintext to seal."""
+        return _ABILITIES.pack(ABILITIES, self.version, self.ciphers, self.asks)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """How much of what you sent by the session in use has arrived.
+
+    :ivar sealed: messages that the other side has sealed, as far as this side knows.
+    :ivar opened: messages of these that were opened.
+    """
+
+    sealed: int
+    opened: int
+
+    def encode(self) -> bytes:
+        """The plaintext to seal."""
+        return _ARRIVALS.pack(ARRIVALS, self.sealed, self.opened)
+
+
+Control = Echo | Abilities | Arrivals
+
+
 def is_control(plaintext: bytes) -> bool:
     """Whether a plaintext is a control message and not an IP packet."""
     return plaintext[0] >> 4 == 0
 
 
-def decode(plaintext: bytes) -> Echo | None:
+def decode(plaintext: bytes) -> Control | None:
     """Read a control message.
 
     :returns: the message, or None if its kind is not known.
     :raises DecodeError: if it is cut off.
     """
-    if plaintext[0] not in (ECHO_REQUEST, ECHO_REPLY):
-        return None
-    if len(plaintext) < _ECHO.size:
-        raise DecodeError("control message cut off")
-    kind, token = _ECHO.unpack_from(plaintext)
-    return Echo(kind, token)
+    try:
+        match plaintext[0]:
+            case 1 | 2:
+                return Echo(*_ECHO.unpack_from(plaintext))
+            case 3:
+                return Abilities(*_ABILITIES.unpack_from(plaintext)[1:])
+            case 4:
+                return Arrivals(*_ARRIVALS.unpack_from(plaintext)[1:])
+    except struct.error:
+        raise DecodeError("control message cut off") from None
+    return None

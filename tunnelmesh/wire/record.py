@@ -8,14 +8,16 @@ the session's WireGuard messages. On the wire it is one datagram or several, eac
 *receiver* is the index that the receiver chose for the session, as in WireGuard's messages.
 
 - A **segment** (*count* 0): the chunk is the whole sealed record; its plaintext is the headers of
-  the super-packet, unchanged, and the payload of segment number *position* alone. All segments of
-  one super-packet have consecutive counters.
+  the super-packet, unchanged, and the payload of one segment alone. *position* is the segment's
+  number, from 0, and 128 more in the last one. All segments of a super-packet have consecutive
+  counters, and all but the last are of one length.
 - A **whole** record (*count* 1 to 255): the chunk is part number *position*, from 0, of the sealed
   record, and all parts but the last are of one length. Its plaintext is ``segment_size u16`` and an
   IP packet: a super-packet whose segments have so many bytes of payload, or an ordinary packet if
   that is 0.
 
-What is authenticated with the plaintext is the first four bytes, *position* as 0 in a whole record.
+What is authenticated with the plaintext is all before the counter, *position* as 0 in a whole
+record.
 The receiver needs no other header: what the kernel wants to know of a super-packet follows from the
 packet itself.
 """
@@ -44,8 +46,14 @@ WHOLE_OVERHEAD = 2 + TAG_SIZE
 SEGMENT = 0
 """The *count* of a segment."""
 
+LAST = 0x80
+"""Added to the position of a super-packet's last segment."""
+
+MAX_SEGMENTS = 128
+"""Most segments that can be numbered."""
+
 MAX_COUNT = 255
-"""Most parts of a whole record, and one more than the last segment's number."""
+"""Most parts of a whole record."""
 
 CHACHA20_POLY1305 = 0
 AES_256_GCM = 1

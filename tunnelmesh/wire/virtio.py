@@ -45,6 +45,9 @@ _HEADER = struct.Struct("=BBHHHH")
 unpack = _HEADER.unpack_from
 """The header's fields as a plain tuple, where every packet counts."""
 
+pack_into = _HEADER.pack_into
+"""The same the other way: buffer, offset, and the six fields."""
+
 
 class VirtioHeader(NamedTuple):
     """The header of one packet.
