@@ -96,6 +96,35 @@ class PeerConfig(Config):
         default=False,
         metadata=_told(parse.flag, "", "send everything through the coordinator"),
     )
+    relay_only_peers: frozenset[str] = field(
+        default=frozenset(),
+        metadata=_told(parse.names, "NAMES", "send what is for these peers by relay only"),
+    )
+    direct_only_peers: frozenset[str] = field(
+        default=frozenset(),
+        metadata=_told(parse.names, "NAMES", "send what is for these peers never by relay"),
+    )
+    advertise: tuple[tuple[str, int], ...] = field(
+        default=(),
+        metadata=_told(parse.endpoints, "HOST:PORT", "forwarded to this machine's UDP port"),
+    )
+    no_port_mapping: bool = field(
+        default=False,
+        metadata=_told(parse.flag, "", "do not ask the router for a port"),
+    )
+
+    bulk: Literal["auto", "segments", "packets"] = field(
+        default="auto",
+        metadata=_told(parse.bulk, "FORM", "auto, segments, or packets as WireGuard's"),
+    )
+
+    def __post_init__(self) -> None:
+        never = self.direct_only_peers
+        both = sorted(never & self.relay_only_peers)
+        if both:
+            raise ConfigError(f"relay-only-peers and direct-only-peers both name {both[0]}")
+        if self.relay_only and never:
+            raise ConfigError("relay-only leaves no way to the peers that direct-only-peers names")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

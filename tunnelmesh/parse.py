@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 SMALLEST_POOL = 29
 """Longest prefix of a pool: six addresses, below which a mesh is a mistake."""
 
+MOST_ITEMS = 64
+"""Names or endpoints in one setting."""
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 §2.1
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # Linux: IFNAMSIZ is 16 with the NUL
 
@@ -84,6 +87,17 @@ def mode(value: object) -> Literal["auto", "tun", "userspace"]:
     raise ValueError("must be auto, tun or userspace")
 
 
+def bulk(value: object) -> Literal["auto", "segments", "packets"]:
+    """Read how the kernel's super-packets are sent.
+
+    :raises ValueError: if there is no such form.
+    """
+    match value:
+        case "auto" | "segments" | "packets":
+            return value
+    raise ValueError("must be auto, segments or packets")
+
+
 def interface(value: object) -> str:
     """Read a network interface's name.
 
@@ -124,6 +138,42 @@ def host(value: object) -> str:
     if len(given) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit():
         return given
     raise ValueError("must be a host name or an IP address, without a port")
+
+
+def endpoints(value: object) -> tuple[tuple[str, int], ...]:
+    """Read ``HOST:PORT``, or several with commas, or a list of them.
+
+    :returns: hosts, as names or addresses, with ports.
+    :raises ValueError: if one is malformed, or there are too many.
+    """
+    found = []
+    for each in _several(value):
+        try:
+            url = urlsplit(f"//{each}")
+            if not url.port or url.path or url.query or url.fragment or url.username is not None:
+                raise ValueError
+            found.append((host(url.hostname), url.port))
+        except ValueError:
+            raise ValueError("must be HOST:PORT, or several of them with commas") from None
+    return tuple(found)
+
+
+def names(value: object) -> frozenset[str]:
+    """Read the names of peers: one, several with commas, or a list of them.
+
+    :raises ValueError: if one is no name.
+    """
+    try:
+        return frozenset(map(name, _several(value)))
+    except ValueError:
+        raise ValueError("must be names of peers, with commas") from None
+
+
+def _several(value: object) -> list[object]:
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list) or not 0 < len(given) <= MOST_ITEMS:
+        raise ValueError
+    return [each.strip() if isinstance(each, str) else each for each in given]
 
 
 def address(value: object) -> str:

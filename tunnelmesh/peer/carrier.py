@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
+from tunnelmesh.bulk.run import Run
+from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.interfaces import IPath
-from tunnelmesh.noise.outputs import Established, Output, Transmit
+from tunnelmesh.noise.outputs import Established, Output, Transmit, TransmitRun
 from tunnelmesh.paths.ladder import Ladder, Switched
 from tunnelmesh.paths.selection import RELAY, Flow, Way
+from tunnelmesh.peer.bulk import Bulk
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.wireguard import INITIATION, TRANSPORT
@@ -39,6 +42,7 @@ class Carrier:
         self.tunnel = around.device.add_peer(public_key)
         self.ladder = Ladder(around.tokens, FULL_SIZE)
         self.relay = around.relay.path_to(address)
+        self.bulk = Bulk(self.tunnel, around.abilities, around.whole_records)
         self._around = around
         self._flows: dict[Way, IPath] = {}
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
@@ -63,6 +67,14 @@ class Carrier:
         """Carry a batch of IP packets (or control messages) to the peer."""
         self.perform(self.tunnel.send(packets, now), now)
 
+    def send_bulk(self, packet: SuperPacket, now: float) -> None:
+        """Carry a super-packet to the peer; its buffer is not what it was afterwards."""
+        question = self.bulk.question(now)
+        if question:
+            self.send(question, now)
+        form = self.bulk.form(self.ladder.current, FULL_SIZE, now)
+        self.perform(self.tunnel.send_bulk(packet, form, now), now)
+
     def establish(self, now: float, *, urgent: bool = True) -> None:
         """Shake hands, if there is no session."""
         if not self.tunnel.established:
@@ -80,8 +92,11 @@ class Carrier:
         for output in outputs:
             if isinstance(output, Transmit):
                 self._transmit(output.datagrams, now)
+            elif isinstance(output, TransmitRun):
+                self._transmit_run(output.run, now)
             elif isinstance(output, Established):
                 self._handshakes = 0
+                self.send(self.bulk.established(now), now)
 
     def send_waiting(self, now: float) -> None:
         """There is a way again: send what has been kept for it."""
@@ -134,3 +149,12 @@ class Carrier:
         self.path(way).write(datagrams)
         if self.ladder.doubled:
             self.relay.write(datagrams)
+
+    def _transmit_run(self, run: Run, now: float) -> None:
+        way = self.ladder.current
+        if way is None:
+            return  # a flow's super-packets are too large to be kept; its next attempt is not
+        self.ladder.sent(now, run.segment)
+        self.path(way).write_run(run)
+        if self.ladder.doubled:
+            self.relay.write_run(run)

@@ -8,6 +8,7 @@ from ipaddress import IPv6Interface
 from itertools import count
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from tunnelmesh.config import PeerConfig
@@ -16,17 +17,22 @@ from tunnelmesh.identity import Identity, mesh_address6
 from tunnelmesh.noise.device import Device
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer import membership as memberships
+from tunnelmesh.peer.bulk import abilities
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Egress, Route, Whereabouts
+from tunnelmesh.peer.forwards import Forwards
+from tunnelmesh.peer.hard_punch import HardPunching
 from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.mesh import Mesh
 from tunnelmesh.peer.network import Network
+from tunnelmesh.peer.port_mapping import PortMapping
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
+from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.wire.signal import Describe, Signal, Welcome
+from tunnelmesh.wire.signal import Allocation, Describe, Prepare, Prepared, Signal, Welcome
 
 MTU = 1420
 """Bytes of the largest packet in the tunnel, as WireGuard's default: 1,500 less 80 of overhead over
@@ -67,6 +73,27 @@ class Node:
         self.network = Network(
             reactor, self.udp, system.addresses, system.entropy, self._network_known
         )
+        mapping = PortMapping(
+            reactor, system.route, system.entropy, system.random, self._forwards_changed
+        )
+        asked = None if config.no_port_mapping else mapping
+        self.forwards = Forwards(reactor, asked, config.advertise, self._forwards_changed)
+        self.tcp = TcpReach(
+            reactor,
+            lambda: self.network.servers,
+            system.entropy,
+            self._tcp_changed,
+            self.datagrams_received,
+        )
+        self.hard = HardPunching(
+            reactor,
+            self.udp,
+            self,
+            lambda: next(token),
+            system.random,
+            lambda: self.link.well_rtt,
+            lambda: self.link.check(),
+        )
         around = Surroundings(
             reactor=reactor,
             random=system.random,
@@ -80,10 +107,15 @@ class Node:
             relay=relay,
             signal=lambda message: self.link.send(message),
             met=self.network.refresh,
-            path_failed=self.network.verify,
+            path_failed=self._path_failed,
             avoid=lambda: self.network.servers,
             own=self.describe,
+            received=self.datagrams_received,
+            tcp=self.tcp,
             relay_only=config.relay_only,
+            abilities=abilities(system.fast_aes, config.bulk),
+            whole_records=config.bulk == "auto",
+            hard=self.hard,
         )
         self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)
         where = whereabouts(membership)
@@ -125,22 +157,28 @@ class Node:
         self.udp.open(self._reactor, self.config.udp_port)
         if not self.config.relay_only:
             self.network.use_servers([self.membership.host], self.membership.stun_ports)
+            self.forwards.start(self.udp.local_port)
         self.link.startService()
         self._watch.start()
 
-    def stop(self) -> None:
-        """Close everything."""
+    def stop(self) -> Deferred[None]:
+        """Close everything; fires when the router has heard of it, or soon."""
         self._watch.stop()
         self.link.stopService()
         self.network.stop()
+        self.hard.stop()
+        self.tcp.stop()
         self.udp.close()
         self.mesh.close()
+        return self.forwards.stop()
 
     def network_changed(self) -> None:
         """The machine's addresses or routes changed."""
         _log.info("this machine's network changed")
         self.link.network_changed()
         self.network.restart()
+        self.tcp.restart()
+        self.forwards.restart()
         self.mesh.network_changed()
 
     # Datagrams from the UDP socket.
@@ -173,6 +211,7 @@ class Node:
             self.network.restart()
             self.mesh.network_changed()
         self._outside = outside
+        self.forwards.check()  # a restart of the router may have been what cut the link
         if before is None:
             self.mesh.members.linked(True)
         else:
@@ -184,7 +223,10 @@ class Node:
 
     def signal_received(self, message: Signal) -> None:
         """The coordinator says something."""
-        self.mesh.signal_received(message)
+        if isinstance(message, Prepare):
+            self._prepare(message.meeting)
+        else:
+            self.mesh.signal_received(message)
 
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
         """The coordinator relays something."""
@@ -209,11 +251,36 @@ class Node:
             ports=tuple(sample.port for sample in behaviour.samples),
             link=link,
             proxied=proxied,
+            tcp=self.tcp.external,
+            allocation=behaviour.allocation,
         )
+
+    def _prepare(self, meeting: int) -> None:
+        """See where the NAT will put the sockets of a hard punch."""
+
+        def ready(allocation: Allocation, age: float) -> None:
+            external = self.network.behaviour.external
+            self.link.send(Prepared(meeting, external, allocation, age))
+
+        if not self.config.relay_only:
+            self.network.prepare(ready)
+
+    def _path_failed(self) -> None:
+        self.network.verify()
+        self.forwards.check()
+
+    def _forwards_changed(self) -> None:
+        self.network.forwarded = self.forwards.endpoints
+        self._network_known()
 
     def _network_known(self) -> None:
         self.link.send(self.describe())
         self.mesh.reachability_changed()
+
+    def _tcp_changed(self) -> None:
+        self.link.send(self.describe())
+        if self.tcp.external is not None:
+            self.mesh.reachability_changed()
 
     def _open_device(self) -> None:
         if self.config.mode == "userspace":

@@ -7,9 +7,10 @@ from ipaddress import IPv4Address
 
 from twisted.logger import Logger
 
+from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.identity import mesh_address6, x25519_public
 from tunnelmesh.interfaces import IPath
-from tunnelmesh.noise.outputs import Deliver, Output
+from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output
 from tunnelmesh.noise.tunnel import Tunnel
 from tunnelmesh.paths.health import Health, State
 from tunnelmesh.paths.history import History
@@ -19,6 +20,8 @@ from tunnelmesh.peer.carrier import Carrier
 from tunnelmesh.peer.pursuit import Pursuit
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.timer import Timer
+from tunnelmesh.transports.tcp import TcpPath
+from tunnelmesh.wire.control import Abilities, Arrivals
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
 from tunnelmesh.wire.signal import Meet, RosterEntry
@@ -49,7 +52,7 @@ class Remote:
         self.since = float(now)
         self.history = History()
         self.seal = ProbeSeal(around.private_key, public_key, around.entropy)
-        self.pursuit = Pursuit(entry.address, self.seal, around, now)
+        self.pursuit = Pursuit(entry.address, self.seal, around, now, self.path_lost)
         self._around = around
         self._carrier = Carrier(public_key, entry.address, around)
         self._timer = Timer(around.reactor, self._expired)
@@ -114,7 +117,7 @@ class Remote:
 
     def look_again(self) -> None:
         """More is known of this machine's NAT: a direct path may be possible now."""
-        if not self.ladder.is_direct:
+        if not self.ladder.is_best:
             self.pursuit.hint(self._now())
             self._rearm()
 
@@ -138,6 +141,7 @@ class Remote:
         """The peer is no member any more, or its key is not believed; nothing is sent any more."""
         self._forgotten = True
         self._timer.cancel()
+        self.pursuit.stop()
         self._carrier.close()
         self._around.device.remove_peer(self.tunnel)
 
@@ -153,19 +157,48 @@ class Remote:
         self._carrier.send(packets, now)
         self._rearm()
 
+    def send_bulk(self, packet: SuperPacket) -> None:
+        """Carry a super-packet to the peer."""
+        if self._forgotten:
+            return
+        now = self._now()
+        self.wanted = True
+        self.pursuit.used(now)
+        self._carrier.send_bulk(packet, now)
+        self._rearm()
+
+    def abilities_received(self, theirs: Abilities) -> None:
+        """The peer tells what it can open."""
+        self._answer(self._carrier.bulk.told(theirs))
+
+    def arrivals_received(self, arrivals: Arrivals) -> None:
+        """The peer tells how much has arrived."""
+        self._carrier.bulk.carriage.reported(arrivals.sealed, arrivals.opened, self._now())
+
+    def records_received(self) -> None:
+        """Records of this peer arrived."""
+        self._answer(self._carrier.bulk.arrived(self._now()))
+
+    def _answer(self, messages: Sequence[bytes]) -> None:
+        if messages and not self._forgotten:
+            self._carrier.send(messages, self._now())
+            self._rearm()
+
     def datagrams_opened(self, outputs: Sequence[Output], path: IPath) -> None:
         """The device opened datagrams of this peer that came in by *path*."""
         now = self._now()
         if path.remote is None and RELAY not in self.ladder.ways:
             # It came online, and was faster than the coordinator's word: it awaits an answer.
             self._switched(self.ladder.relay_opened(now), now)
-        if any(isinstance(output, Deliver) for output in outputs):
+        if any(isinstance(output, Deliver | DeliverBulk) for output in outputs):
             self._heard(path, now)
         self._carrier.perform(outputs, now)
         self._rearm()
 
     def path_lost(self, path: IPath) -> None:
         """What a path to this peer ran over has closed."""
+        if self._forgotten:
+            return
         now = self._now()
         self._switched(self._carrier.lost(path, now), now)
         self._rearm()
@@ -205,10 +238,14 @@ class Remote:
             self._switched(self.ladder.heard(way, now), now)
         elif isinstance(way, Endpoint) and not self.pursuit.is_inner(way):
             self.pursuit.seen(way, now)
+        elif isinstance(path, TcpPath):
+            self.pursuit.tcp.seen(path, now)
+        elif way != RELAY:
+            self.pursuit.hard.seen(path, now)
 
     def _ponged(self, probe: Probe, path: IPath, now: float) -> None:
         way = path.way
-        rtt = None if way == RELAY else self.pursuit.ponged(probe.token, now)
+        rtt = None if way == RELAY else self.pursuit.ponged(probe.token, path, now)
         if rtt is not None:
             self.history.heard(now)
             self._carrier.found(path, now, rtt)
@@ -242,7 +279,9 @@ class Remote:
 
     @property
     def _wants_meeting(self) -> bool:
-        if self.ladder.is_direct or self._around.relay_only:
+        if self.ladder.is_best or self._around.relay_only:
+            return False
+        if self.ladder.is_direct and not self.pursuit.punchable:
             return False
         return self.wanted and self.online and self._around.relay.link is not None
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Address
 from random import Random
 from typing import Any
 
+from tunnelmesh.interfaces import IPath
 from tunnelmesh.noise.device import Device
+from tunnelmesh.peer.hard_punch import HardPunching
+from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
+from tunnelmesh.wire.control import Abilities
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.signal import Describe, Signal
 
@@ -20,6 +24,9 @@ class Surroundings:
     """The machine, as its remote peers see it.
 
     :ivar interface: this machine's mesh address, in the mesh's network; *address6* its IPv6 one.
+    :ivar received: takes datagrams that came by other ways than the main socket's.
+    :ivar tcp: what is known of this machine's TCP.
+    :ivar abilities: what this machine tells of itself; *whole_records*: whether to send those.
     :ivar avoid: the coordinator's own endpoints, where no peer can be.
     """
 
@@ -38,4 +45,9 @@ class Surroundings:
     path_failed: Callable[[], None]
     avoid: Callable[[], Collection[Endpoint]]
     own: Callable[[], Describe]
+    received: Callable[[Sequence[bytes], IPath], None]
+    tcp: TcpReach
+    hard: HardPunching
     relay_only: bool
+    abilities: Abilities
+    whole_records: bool

@@ -11,15 +11,18 @@ from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
 from tunnelmesh.noise.load import TokenBucket
-from tunnelmesh.noise.outputs import Deliver, Output, Reply
+from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
 from tunnelmesh.peer.members import Members
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.transports.offload import runs
 from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control
-from tunnelmesh.wire.control import ECHO_REPLY, ECHO_REQUEST, Echo
+from tunnelmesh.wire.control import Abilities, Arrivals, Echo
 from tunnelmesh.wire.probe import hint_of, is_probe
+from tunnelmesh.wire.record import KIND
 from tunnelmesh.wire.stun import is_stun
+from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 
 STRAYS = 20.0
 """Strays a second, and at once, that are looked into: anybody can send them, and to find out whom
@@ -31,6 +34,12 @@ _DATA = b"\x04"
 _TUNNEL = (b"\x01", b"\x02", b"\x03", _DATA)
 """First bytes of WireGuard's messages. A STUN response begins with 1 as well, and is told apart by
 its magic cookie."""
+
+_RECORD = bytes([KIND])
+
+_ENDS4 = slice(VIRTIO_SIZE + 12, VIRTIO_SIZE + 20)
+_ENDS6 = slice(VIRTIO_SIZE + 8, VIRTIO_SIZE + 40)
+"""Where a packet behind a virtio header has its two addresses."""
 
 
 @implementer(IPathUser, ITunnelUser)
@@ -89,7 +98,13 @@ class Switch:
 
     def bulk_leaving(self, packet: SuperPacket) -> None:
         """The kernel sends many packets of one flow at once."""
-        self.packets_leaving(packet.packets())
+        at = packet.start + VIRTIO_SIZE
+        field = slice(at + 24, at + 40) if packet.is_v6 else slice(at + 16, at + 20)
+        remote = self._routes.get(bytes(packet.buffer[field]))
+        if remote is None:
+            self.dropped["no such mesh address"] += packet.count
+        else:
+            remote.send_bulk(packet)
 
     # Datagrams in.
 
@@ -101,8 +116,15 @@ class Switch:
             self._open(datagrams, path)
 
     def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
-        """A run of records arrived from one place."""
-        self.dropped["record nobody asked for"] += -(-len(records) // segment)
+        """Records arrived from one place."""
+        around = self._around
+        outputs = around.device.receive_records(records, segment, around.reactor.seconds())
+        for output in outputs:
+            if isinstance(output, DeliverBulk):
+                remote: Remote = output.tunnel.user
+                remote.datagrams_opened(outputs, path)
+                self._deliver_bulk(remote, output.packets)
+                remote.records_received()
 
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
         """The coordinator relays a batch from the peer with that mesh address."""
@@ -118,6 +140,7 @@ class Switch:
     def _tunnel_only(self, datagrams: Sequence[bytes], path: IPath) -> list[bytes]:
         """Take out what is not the tunnel's, and hand it to whom it concerns."""
         tunnel = []
+        records = []
         for datagram in datagrams:
             if is_probe(datagram):
                 self._probe(datagram, path)
@@ -125,8 +148,12 @@ class Switch:
                 self._stun_received([datagram], path)
             elif datagram[:1] in _TUNNEL:
                 tunnel.append(datagram)
+            elif datagram[:1] == _RECORD:
+                records.append(datagram)
             else:
                 self.dropped["unknown datagram"] += 1
+        for run in runs(records):
+            self.records_received(memoryview(b"".join(run.buffers)), run.segment, path)
         return tunnel
 
     def _probe(self, datagram: bytes, path: IPath) -> None:
@@ -190,15 +217,34 @@ class Switch:
             if self.device is not None:
                 self.device.write(genuine)
 
+    def _deliver_bulk(self, remote: Remote, packets: Sequence[memoryview]) -> None:
+        """The same for packets with a virtio header before them."""
+        around = self._around
+        both4 = remote.address.packed + around.interface.ip.packed
+        both6 = remote.address6.packed + around.address6.packed
+        remote.wanted = True
+        for packet in packets:
+            is_v4 = packet[VIRTIO_SIZE] >> 4 == 4
+            ends = packet[_ENDS4] if is_v4 else packet[_ENDS6]
+            if ends != (both4 if is_v4 else both6):
+                self.dropped["not between the two ends' own addresses"] += 1
+            elif self.device is not None:
+                self.device.write_bulk(packet)
+
     def _control(self, remote: Remote, plaintext: bytes) -> None:
         try:
             message = control.decode(plaintext)
         except DecodeError:
             self.dropped["bad control message"] += 1
             return
-        if message is None:
-            self.dropped["unknown control message"] += 1
-        elif message.kind == ECHO_REQUEST:
-            remote.send([Echo(ECHO_REPLY, message.token).encode()])
-        elif self.echoed is not None:
-            self.echoed(remote, message.token)
+        match message:
+            case None:
+                self.dropped["unknown control message"] += 1
+            case Abilities():
+                remote.abilities_received(message)
+            case Arrivals():
+                remote.arrivals_received(message)
+            case Echo(kind=control.ECHO_REQUEST):
+                remote.send([Echo(control.ECHO_REPLY, message.token).encode()])
+            case Echo() if self.echoed is not None:
+                self.echoed(remote, message.token)

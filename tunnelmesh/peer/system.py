@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from tunnelmesh.config import PeerConfig
 from tunnelmesh.interfaces import ITunnelDevice
+from tunnelmesh.peer.default_route import DefaultRoute, default_route
 from tunnelmesh.peer.local_addresses import local_addresses
 from tunnelmesh.peer.watch import Watch, routes
 
@@ -24,6 +26,8 @@ class System:
     :ivar open_device: as :func:`tunnelmesh.tun.device.open_device`.
     :ivar addresses: this machine's own addresses.
     :ivar unix_time: seconds since the epoch.
+    :ivar fast_aes: whether the processor has instructions for AES-GCM.
+    :ivar route: the way out, to whose router one may talk; None where there is none.
     """
 
     open_device: Callable[..., ITunnelDevice]
@@ -33,6 +37,19 @@ class System:
     entropy: Callable[[int], bytes] = os.urandom
     random: Random = field(default_factory=Random)
     environment: dict[str, str] = field(default_factory=dict)
+    route: Callable[[], DefaultRoute | None] = lambda: None
+    fast_aes: bool = False
+
+
+def has_fast_aes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has instructions for AES and for GCM's multiplication."""
+    try:
+        with cpuinfo.open() as lines:
+            told = (line for line in lines if line.startswith(("flags", "Features")))
+            flags = set(next(told, "").split())
+    except OSError:
+        return False
+    return "aes" in flags and bool(flags & {"pclmulqdq", "pmull"})
 
 
 def real_system(config: PeerConfig) -> System:
@@ -45,4 +62,14 @@ def real_system(config: PeerConfig) -> System:
     def watch(reactor: Any, changed: Callable[[], None]) -> Watch:
         return Watch(reactor, lambda: (addresses(), routes(config.tun_name)), time.time, changed)
 
-    return System(open_device, addresses, watch, environment=dict(os.environ))
+    def route() -> DefaultRoute | None:
+        return default_route(config.tun_name)
+
+    return System(
+        open_device,
+        addresses,
+        watch,
+        environment=dict(os.environ),
+        route=route,
+        fast_aes=has_fast_aes(),
+    )
