@@ -72,7 +72,7 @@ def start(laboratory: Laboratory, options: Namespace) -> Iterator[System]:
             system.up()
         except LabError as error:
             end(system.programs)
-            say(f"{name} is left out: {error}")
+            say(f"{name} is left out: {error}\n{system.last_words()}")
             continue
         say(f"{name} {system.version()}")
         yield system

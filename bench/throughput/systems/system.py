@@ -25,6 +25,9 @@ PREFIX = 24
 MTU = 1420
 """Of the tunnel, where its user chooses it: what WireGuard's own tools set on a wire of 1,500."""
 
+LINES = 5
+"""How much of what each end of a tunnel has said is told when it fails."""
+
 
 class System:
     """A tunnel between the two ends of a line of its own.
@@ -34,6 +37,7 @@ class System:
     :ivar near: the address of the near end inside the tunnel.
     :ivar far: that of the far end.
     :ivar programs: the processes of both ends; their time and memory count.
+    :ivar logs: what they say.
     """
 
     name: ClassVar[str]
@@ -45,6 +49,7 @@ class System:
         self.line = laboratory.line(self.name)
         self.near, self.far = NEAR, FAR
         self.programs: list[subprocess.Popen[Any]] = []
+        self.logs: list[Path] = []
         self.folder = laboratory.world.folder / f"throughput-{self.name}"
         self.folder.mkdir()
 
@@ -74,7 +79,8 @@ class System:
 
     def spawn(self, host: Host, argv: list[str], **how: Any) -> subprocess.Popen[Any]:
         """Start one of its processes; what it says is kept until the laboratory ends."""
-        with (self.folder / f"{host.name}.log").open("ab") as log:
+        self.logs.append(self.folder / f"{host.name}.log")
+        with self.logs[-1].open("ab") as log:
             how = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | how
             program = host.popen(argv, **how)
         self.programs.append(program)
@@ -89,10 +95,14 @@ class System:
         pages = [int(Path(f"/proc/{p.pid}/statm").read_text().split()[1]) for p in self.programs]
         return max(pages, default=0) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def last_words(self) -> str:
+        """The last lines that each end has said."""
+        texts = [log.read_text(errors="replace") for log in self.logs if log.exists()]
+        return "".join(f"    {line}\n" for text in texts for line in text.splitlines()[-LINES:])
+
     def _answers(self) -> bool:
         if any(each.poll() is not None for each in self.programs):
-            logs = "".join(log.read_text(errors="replace") for log in self.folder.glob("*.log"))
-            raise LabError(f"{self.name} has ended: {' '.join(logs.splitlines()[-1:])}")
+            raise LabError(f"{self.name} has ended by itself")
         ping = ["ping", "-c1", "-W1", self.far]
         return not self.line.near.run(ping, check=False).returncode
 

@@ -65,5 +65,5 @@ class Tinc(System):
         time.sleep(1)
         for program in self.programs:
             program.send_signal(signal.SIGUSR2)  # "tell what you know"
-        logs = [log.read_text() for log in self.folder.glob("*.log")]
-        return len(logs) == 2 and all(KNOWN_MTU.search(log) for log in logs)
+        logs = [log.read_text() for log in self.logs]
+        return all(KNOWN_MTU.search(log) for log in logs)

@@ -42,6 +42,7 @@ class TunnelMesh(System):
             assert peer.process is not None
             self.peers.append(peer)
             self.programs.append(peer.process)
+            self.logs.append(peer.log)
         wait_until(self.direct, f"{self.name} to find the direct path")
         near, far = self.peers
         self.near, self.far = near.address, far.address
