@@ -51,8 +51,8 @@ from tunnelmesh.wire.virtio import (
 LARGEST = 65535
 """Bytes of the largest super-packet."""
 
-MAX_UDP_SEGMENTS = 64
-"""Most datagrams put together: ``UDP_MAX_SEGMENTS`` of older kernels."""
+MAX_SEGMENTS = 64
+"""Most packets put together: ``UDP_MAX_SEGMENTS`` of older kernels, and all that one call reads."""
 
 _IPV4_KEY = itemgetter(slice(12, 24))
 _IPV6_KEY = itemgetter(slice(8, 44))
@@ -123,9 +123,10 @@ def _one_flow(packets: Sequence[bytes], udp: bool) -> list[bytes | SuperPacket]:
     while at < end:
         length = lengths[at]
         stop = at + 1
-        while stop < end and lengths[stop] == length:
+        most = min(at + MAX_SEGMENTS, at + LARGEST // (length or 1), end)
+        while stop < most and lengths[stop] == length:
             stop += 1
-        if stop < end and lengths[stop] < length:
+        if stop < most and lengths[stop] < length:
             stop += 1
         found += _alike(packets[at:stop], udp)
         at = stop
@@ -175,7 +176,7 @@ def _pattern(layout: _Layout) -> tuple[Words, Words]:
     of_ip = _IPV6 if transport == IPV6_HEADER else _IPV4_NUMBERED if numbered else _IPV4
     mask = (of_ip + (_TCP if protocol == TCP else _UDP))[:headers]
     size = length - headers
-    return np.frombuffer(mask, "<u4"), np.arange(0, LARGEST + size, size, dtype=np.uint32)
+    return np.frombuffer(mask, "<u4"), np.arange(MAX_SEGMENTS, dtype=np.uint32) * np.uint32(size)
 
 
 def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]:
@@ -207,20 +208,12 @@ def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]
     else:
         bounds = _bounds(common, flags, wrong.tolist())
 
-    most = (LARGEST - headers) // (length - headers)
-    if protocol == UDP:
-        most = min(most, MAX_UDP_SEGMENTS)
     found: list[bytes | SuperPacket] = []
     for begin, end in pairwise(bounds):
-        if begin and end - begin > 1 and _layout(packets[begin], udp) != layout:
+        if end - begin > 1 and (not begin or _layout(packets[begin], udp) == layout):
+            found.append(_super_packet(packets[begin:end], octets[begin:end], layout))
+        else:
             found += packets[begin:end]
-            continue
-        for at in range(begin, end, most):
-            stop = min(at + most, end)
-            if stop - at > 1:
-                found.append(_super_packet(packets[at:stop], octets[at:stop], layout))
-            else:
-                found.append(packets[at])
     return found
 
 
