@@ -114,7 +114,7 @@ def _lines(told: Iterable[Field[Any]]) -> list[tuple[str, str]]:
         option = f"--{setting.name.replace('_', '-')}" + (f"={metavar}" if metavar else "")
         factory = setting.default_factory
         default = setting.default if factory is MISSING else factory()
-        shown = f" [{default}]" if default not in (None, False) else ""
+        shown = f" [{default}]" if default not in (None, False, (), frozenset()) else ""
         lines.append((option, setting.metadata["help"] + shown))
     return lines
 

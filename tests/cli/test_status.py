@@ -199,10 +199,19 @@ class WordsTests(CommandTestCase):
                 "coordinator": STATUS["coordinator"],
                 "proxy": None,
                 "failures": {"ssh": "no answer"},
+                "forwards": {
+                    "protocol": "PCP",
+                    "external": "198.51.100.7:41641",
+                    "lifetime_s": 3000,
+                    "router": "192.168.1.1",
+                    "why_not": {"UPnP-IGD": "no answer"},
+                    "advertised": ["203.0.113.9:51820"],
+                },
             }
         )
         status, out, _ = self.run_command("netcheck")
         self.assertEqual(status, 0)
+        self.assertIn("forwarded    203.0.113.9:51820 by hand, 198.51.100.7:41641 by PCP\n", out)
         for words in ("A symmetric NAT", "192.168.1.2", "not by ssh: no answer"):
             self.assertIn(words, out)
 

@@ -38,11 +38,23 @@ def _netcheck(args: argparse.Namespace) -> int:
     print(f"  mapping      {answer['mapping']}")
     print(f"  filtering    {answer['filtering']}")
     print(f"  seen as      {answer['external'] or 'nothing: no answer to STUN'}")
+    print(f"  forwarded    {_forwarded(answer['forwards'])}")
     print(f"  addresses    {', '.join(answer['addresses']) or 'none'}")
     print(f"  coordinator  {_coordinator(answer)}")
     for route, reason in answer["failures"].items():
         print(f"  not by {route}: {reason}")
     return 0
+
+
+def _forwarded(forwards: dict[str, Any]) -> str:
+    """What a router forwards to this machine, or why it does not."""
+    parts = [f"{endpoint} by hand" for endpoint in forwards["advertised"]]
+    reasons = "; ".join(f"{what}: {why}" for what, why in forwards["why_not"].items())
+    if forwards["external"]:
+        parts.append(f"{forwards['external']} by {forwards['protocol']}")
+    else:
+        parts.append(f"none asked for ({reasons})" if parts else f"none ({reasons})")
+    return ", ".join(parts)
 
 
 def _coordinator(answer: dict[str, Any]) -> str:

@@ -65,8 +65,11 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
     async def netcheck(_: dict[str, str]) -> Answer:
         here = joined()
         here.network.restart()
+        here.forwards.check()
         waited = 0.0
-        while waited < CLASSIFY_SECONDS and not here.network.classified:
+        while waited < CLASSIFY_SECONDS and not (
+            here.network.classified and here.forwards.is_settled
+        ):
             await deferLater(reactor, 0.05)
             waited += 0.05
         return {

@@ -57,6 +57,7 @@ class Network:
     :ivar classified: whether that is all there is to know, found since the last :meth:`restart`.
     :ivar local: this machine's own addresses.
     :ivar servers: the coordinator's STUN ports, of both families.
+    :ivar forwarded: ports of a router's that lead to the socket, as its owner knows.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Network:
         self.classified = False
         self.local: tuple[str, ...] = ()
         self.servers: tuple[Endpoint, ...] = ()
+        self.forwarded: tuple[Endpoint, ...] = ()
         self._reactor = reactor
         self._udp = udp
         self._addresses = addresses
@@ -96,6 +98,7 @@ class Network:
             self.local,
             self._udp.local_port,
             self.behaviour.external,
+            self.forwarded,
             port6=self._udp.local_port6,
             external6=self.external6,
         )

@@ -79,6 +79,11 @@ class PortMapping:
         mapping = None if self._lease is None else self._lease.mapping
         return None if mapping is None else mapping.external
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what the router does."""
+        return self._lease is None or self._lease.is_settled
+
     def start(self, port: int) -> None:
         """Have *port* mapped, for as long as this runs.
 

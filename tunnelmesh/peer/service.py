@@ -66,10 +66,9 @@ class Peer(MultiService):
         stopped = super().stopService() or succeed(None)
         if self._beginning is not None:
             self._beginning.cancel()
-        if self.node is not None:
-            self.node.stop()
+        left = succeed(None) if self.node is None else self.node.stop()
         closed = succeed(None) if self._control is None else self._control.stop()
-        return gatherResults([closed, stopped])
+        return gatherResults([closed, left, stopped])
 
     def _check(self, token: Token | None, membership: Membership | None) -> None:
         if membership is None and token is None:

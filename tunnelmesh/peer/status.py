@@ -35,6 +35,7 @@ def status(node: Node) -> dict[str, Any]:
             "mapping": str(behaviour.mapping),
             "filtering": str(behaviour.filtering),
             "external": None if behaviour.external is None else str(behaviour.external),
+            "forwards": node.forwards.described(),
         },
         "coordinator": {
             "host": node.membership.host,

@@ -37,7 +37,7 @@ CHECK_LEAST = 5.0
 REST_FIRST = 120.0
 REST_LONGEST = 3600.0
 """Seconds until a router that maps nothing is asked again, doubling: somebody may have switched it
-on. A change of the network asks at once."""
+on. Another router is asked at once."""
 
 JITTER = 0.1
 """Each rest varies by this part."""
@@ -103,6 +103,11 @@ class Lease:
         return self._state is _State.OVER
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is known what the router does."""
+        return self._state is not _State.SEARCHING
+
+    @property
     def troubles(self) -> dict[str, str]:
         """By language, why the router does not map, as far as that is known."""
         return {each.name: each.trouble for each in self._speakers if each.trouble}
@@ -140,11 +145,9 @@ class Lease:
 
     def check(self, now: float) -> list[Send | Fetch]:
         """Something happened that a restart of the router would explain: see what is left."""
-        if now - self._asked_at < CHECK_LEAST:
+        if self._state is not _State.HOLDING or now - self._asked_at < CHECK_LEAST:
             return []
-        if self._state is _State.HOLDING:
-            return self._renew(now)
-        return self._search(now) if self._state is _State.RESTING else []
+        return self._renew(now)
 
     def stop(self, now: float) -> list[Send | Fetch]:
         """Give the port back."""
