@@ -26,6 +26,10 @@ from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
 from tunnelmesh.wire.signal import Meet, RosterEntry
 
+LOOK = 0.005
+"""Seconds after packets have passed within which deadlines are worked out anew: once for hundreds of
+batches instead of for each, and soon for whatever waits for an answer."""
+
 _log = Logger()
 
 
@@ -155,7 +159,7 @@ class Remote:
         self.wanted = True
         self.pursuit.used(now)
         self._carrier.send(packets, now)
-        self._rearm()
+        self._timer.by(now + LOOK)
 
     def send_bulk(self, packet: SuperPacket) -> None:
         """Carry a super-packet to the peer."""
@@ -165,7 +169,7 @@ class Remote:
         self.wanted = True
         self.pursuit.used(now)
         self._carrier.send_bulk(packet, now)
-        self._rearm()
+        self._timer.by(now + LOOK)
 
     def abilities_received(self, theirs: Abilities) -> None:
         """The peer tells what it can open."""
@@ -181,8 +185,9 @@ class Remote:
 
     def _answer(self, messages: Sequence[bytes]) -> None:
         if messages and not self._forgotten:
-            self._carrier.send(messages, self._now())
-            self._rearm()
+            now = self._now()
+            self._carrier.send(messages, now)
+            self._timer.by(now + LOOK)
 
     def datagrams_opened(self, outputs: Sequence[Output], path: IPath) -> None:
         """The device opened datagrams of this peer that came in by *path*."""
@@ -190,10 +195,12 @@ class Remote:
         if path.remote is None and RELAY not in self.ladder.ways:
             # It came online, and was faster than the coordinator's word: it awaits an answer.
             self._switched(self.ladder.relay_opened(now), now)
-        if any(isinstance(output, Deliver | DeliverBulk) for output in outputs):
-            self._heard(path, now)
+        for output in outputs:
+            if isinstance(output, Deliver | DeliverBulk):
+                self._heard(path, now)
+                break
         self._carrier.perform(outputs, now)
-        self._rearm()
+        self._timer.by(now + LOOK)
 
     def path_lost(self, path: IPath) -> None:
         """What a path to this peer ran over has closed."""

@@ -30,6 +30,11 @@ class Timer:
             delay = max(0.0, deadline - self._reactor.seconds())
             self._call = self._reactor.callLater(delay, self._look)
 
+    def by(self, deadline: float) -> None:
+        """The machine wants to be called at *deadline* at the latest."""
+        if self._deadline is None or deadline < self._deadline:
+            self.set(deadline)
+
     def cancel(self) -> None:
         """No call any more."""
         if self._call is not None and self._call.active():
