@@ -68,6 +68,11 @@ class Ladder:
         return self.current is not None and self.current != RELAY
 
     @property
+    def is_best(self) -> bool:
+        """Whether the path in use is of the best kind that there is."""
+        return self.current is not None and selection.rank(self.current) == selection.BEST
+
+    @property
     def deadline(self) -> float | None:
         """When to call :meth:`expire`."""
         soonest = min((health.deadline for health in self.ways.values()), default=inf)

@@ -64,6 +64,10 @@ def remote_of(way: Way) -> Endpoint | None:
     return way if isinstance(way, Endpoint) else None
 
 
+BEST = 2
+"""The highest :func:`rank`."""
+
+
 def rank(way: Way) -> int:
     """What a way is worth, whatever the round trips.
 
@@ -72,7 +76,7 @@ def rank(way: Way) -> int:
     """
     if way == RELAY:
         return 0
-    return 1 if isinstance(way, Flow) and way.kind == "tcp" else 2
+    return 1 if isinstance(way, Flow) and way.kind == "tcp" else BEST
 
 
 def is_local(way: Way) -> bool:

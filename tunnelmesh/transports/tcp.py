@@ -52,6 +52,8 @@ class TcpPath(protocol.Protocol):
     """One connection.
 
     :ivar user: who is told what happens.
+    :ivar is_open: it carries something.
+    :ivar is_trusted: the other end has shown who it is.
     :ivar dropped: datagrams dropped because the connection was full or gone.
     :ivar unknown: frames of kinds that are not known.
     """
@@ -67,16 +69,18 @@ class TcpPath(protocol.Protocol):
         self._decoder = frame.FrameDecoder(STRANGER_FRAME)
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._waiting_bytes = 0
-        self._open = self._held = False
+        self.is_open = self.is_trusted = False
+        self._held = False
 
     def trust(self, user: TcpPathUser) -> None:
         """The other end has shown who it is; *user* takes over."""
         self.user = user
+        self.is_trusted = True
         self._decoder.max_body = frame.MAX_BODY
 
     def write(self, datagrams: Sequence[bytes]) -> None:
         """Send them, or keep them for a moment, or drop them."""
-        if not self._open:
+        if not self.is_open:
             self.dropped += len(datagrams)
             return
         for batch in frame.split(datagrams, FRAME):
@@ -107,8 +111,8 @@ class TcpPath(protocol.Protocol):
 
     def stopProducing(self) -> None:
         """Close it; what it has not sent is lost, as datagrams may be."""
-        if self._open:
-            self._open = False
+        if self.is_open:
+            self.is_open = False
             self.transport.abortConnection()
 
     # Protocol.
@@ -118,7 +122,7 @@ class TcpPath(protocol.Protocol):
         here, there = self.transport.getHost(), self.transport.getPeer()
         self.remote = Endpoint(there.host, there.port)
         self.way = Flow("tcp", here.port, self.remote)
-        self._open = True
+        self.is_open = True
         self.transport.setTcpNoDelay(True)
         opened = getattr(self.transport, "socket", None)
         if opened is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
@@ -138,12 +142,12 @@ class TcpPath(protocol.Protocol):
         except DecodeError:
             self.stopProducing()
             return
-        if datagrams and self._open:
+        if datagrams and self.is_open:
             self.user.datagrams_received(datagrams, self)
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """It is closed."""
-        self._open = False
+        self.is_open = False
         self.dropped += sum(count for _, count in self._waiting)
         self._waiting.clear()
         self.user.path_lost(self)

@@ -182,6 +182,7 @@ class Describe:
     :ivar external: the reflexive address.
     :ivar ports: external ports seen towards different destinations, in the order made.
     :ivar allocation: how the NAT chooses them, as far as it matters.
+    :ivar tcp: where TCP connections from the peer seem to come from, while it holds such a port.
     :ivar link: ``ssh`` or ``websocket``; *proxied*: whether the link goes through a proxy.
     """
 
@@ -195,6 +196,7 @@ class Describe:
     proxied: bool = False
     relay_only: bool = False
     allocation: Allocation = UNSAMPLED
+    tcp: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
