@@ -16,12 +16,12 @@ from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tunnelmesh.bulk.checksum import Sums, Words, checksums, sums, swapped
+from tunnelmesh.bulk.checksum import Words, sums, swapped
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.wire.ip import (
     CWR,
@@ -45,7 +45,7 @@ from tunnelmesh.wire.virtio import (
     GSO_UDP_L4,
     HEADER_SIZE,
     NEEDS_CSUM,
-    VirtioHeader,
+    pack_into,
 )
 
 LARGEST = 65535
@@ -169,14 +169,28 @@ def _layout(packet: bytes, udp: bool) -> _Layout | None:
     return _Layout(length, headers, transport, protocol, numbered) if headers < length else None
 
 
+def _ends(packet: bytes, layout: _Layout) -> bool:
+    """Whether a shorter packet can be the last of a run: it has a payload, and says its length."""
+    length, transport = len(packet), layout.transport
+    return (
+        length > layout.headers
+        and packet_length(packet) == length
+        and (
+            layout.protocol == TCP
+            or _U16.unpack_from(packet, transport + 4)[0] == length - transport
+        )
+    )
+
+
 @lru_cache(16)
 def _pattern(layout: _Layout) -> tuple[Words, Words]:
-    """The mask of what packets' headers have in common, and how many bytes go before each."""
+    """For each packet of a run the mask of what its headers have in common with the others', and
+    how many bytes go before its payload."""
     length, headers, transport, protocol, numbered = layout
     of_ip = _IPV6 if transport == IPV6_HEADER else _IPV4_NUMBERED if numbered else _IPV4
     mask = (of_ip + (_TCP if protocol == TCP else _UDP))[:headers]
-    size = length - headers
-    return np.frombuffer(mask, "<u4"), np.arange(MAX_SEGMENTS, dtype=np.uint32) * np.uint32(size)
+    offsets = np.arange(MAX_SEGMENTS, dtype=np.uint32) * np.uint32(length - headers)
+    return np.frombuffer(mask * MAX_SEGMENTS, "<u4").reshape(MAX_SEGMENTS, -1), offsets
 
 
 def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]:
@@ -187,7 +201,7 @@ def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]
     length, headers, transport, protocol, _ = layout
     last = packets[-1]
     short = length - len(last)
-    if short and _layout(last, udp) != layout._replace(length=len(last)):
+    if short and not _ends(last, layout):
         return [*_alike(packets[:-1], udp), last]
     count = len(packets)
     rows = bytes(-length % 4).join([*packets, bytes(short)])
@@ -202,11 +216,11 @@ def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]
         and flags.count(flags[0], 0, -1) == count - 1
         and not flags[0] & (CWR | FIN | PSH)
         and not flags[-1] & CWR
-        and not wrong.any()
+        and not any(wrong)
     ):
         bounds = [0, count]
     else:
-        bounds = _bounds(common, flags, wrong.tolist())
+        bounds = _bounds(common, flags, wrong)
 
     found: list[bytes | SuperPacket] = []
     for begin, end in pairwise(bounds):
@@ -223,23 +237,26 @@ def _common(words: Words, layout: _Layout, short: int) -> bytes:
     :param short: by how much the last packet is shorter.
     """
     _, headers, transport, protocol, numbered = layout
-    mask, offsets = _pattern(layout)
-    reduced = words[:, : headers // 4] & mask
-    octets = reduced.view(np.uint8)
-    count = len(octets)
+    count = len(words)
+    masks, offsets = _pattern(layout)
+    common = words[:, : headers // 4].copy()
+    common &= masks[:count]
+    octets = common.view(np.uint8)
     if protocol == TCP:
-        _column(octets, transport + 4, ">u4")[:] -= offsets[:count]
+        sequence = common[:, transport // 4 + 1]
+        sequence[:] = sequence.byteswap() - offsets[:count]
     if numbered:
-        _column(octets, 4, ">u2")[:] -= np.arange(count, dtype=np.uint16)
+        identification = octets.view("<u2")[:, 2]
+        identification[:] = identification.byteswap() - np.arange(count, dtype=np.uint16)
     if short:
         at = 2 if transport == IPV4_HEADER else 4
         octets[-1, at : at + 2] = octets[0, at : at + 2]
         if protocol == UDP:
             octets[-1, transport + 4 : transport + 6] = octets[0, transport + 4 : transport + 6]
-    return reduced.tobytes()
+    return common.tobytes()
 
 
-def _wrong(words: Words, layout: _Layout, short: int) -> Sums:
+def _wrong(words: Words, layout: _Layout, short: int) -> list[int]:
     """For each packet 0 if its checksums are right.
 
     Of IPv4 and IPv6 alike, the addresses, which go into TCP's and UDP's checksum, are right before
@@ -247,12 +264,14 @@ def _wrong(words: Words, layout: _Layout, short: int) -> Sums:
     """
     length, _, transport, protocol, _ = layout
     is_v4 = transport == IPV4_HEADER
-    totals = sums(words[:, 3 if is_v4 else 2 :]) + swapped(length - transport + protocol)
+    totals = sums(words[:, 3 if is_v4 else 2 :])
+    totals += swapped(length - transport + protocol)
     totals[-1] -= swapped(short)
-    wrong = checksums(totals)
+    wrong = totals % 65535
     if is_v4:
-        wrong |= checksums(sums(words[:, : IPV4_HEADER // 4]))
-    return wrong
+        wrong |= sums(words[:, : IPV4_HEADER // 4]) % 65535
+    outcome: list[int] = wrong.tolist()
+    return outcome
 
 
 def _bounds(common: bytes, flags: bytes, wrong: list[int]) -> list[int]:
@@ -312,11 +331,6 @@ def _super_packet(packets: Sequence[bytes], octets: Octets, layout: _Layout) -> 
         _U16.pack_into(head, transport + 4, total - transport)
     pseudo = int.from_bytes(addresses, "big") + protocol + total - transport
     _U16.pack_into(head, transport + field, pseudo % 65535)
-    virtio = VirtioHeader(NEEDS_CSUM, kind, headers, size, transport, field)
-    buffer[:at] = virtio.pack() + head
-    return SuperPacket.read(buffer, 0, len(buffer))
-
-
-def _column(octets: Octets, at: int, dtype: str) -> npt.NDArray[Any]:
-    """The number that starts at one place of each packet."""
-    return octets[:, at : at + np.dtype(dtype).itemsize].view(dtype)[:, 0]
+    pack_into(buffer, 0, NEEDS_CSUM, kind, headers, size, transport, field)
+    buffer[HEADER_SIZE:at] = head
+    return SuperPacket(buffer, 0, len(buffer))

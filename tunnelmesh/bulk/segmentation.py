@@ -46,7 +46,8 @@ class _Matrix:
         octets = np.zeros((rows, pitch), np.uint8)
         view = octets.data.cast("B")
         self.packets = [view[at + lead : at + width] for at in range(0, rows * pitch, pitch)]
-        self.numbers = np.arange(rows, dtype=np.int64)
+        self.numbers = np.arange(rows)
+        self.offsets = np.arange(rows, dtype=np.uint32) * np.uint32(size)
         self.headers = octets[:, lead : lead + headers]
         self.payload = octets[:, lead + headers : width]
 
@@ -109,7 +110,7 @@ def cut(packet: SuperPacket) -> list[bytes]:
         matrix.ip_checksum[:count] = checksums(totals)
     if protocol == TCP:
         (sequence,) = _U32.unpack_from(header, transport + 4)
-        matrix.sequence[:count] = matrix.numbers[:count] * size + sequence & 0xFFFFFFFF
+        matrix.sequence[:count] = matrix.offsets[:count] + np.uint32(sequence)
         matrix.packets[0][transport + 13] |= flags & CWR
         last[transport + 13] |= flags & (FIN | PSH)
 
