@@ -279,3 +279,4 @@ class KernelTests(SynchronousTestCase):
     def test_without_offloads(self) -> None:
         """Without any it is slower and no less correct."""
         self.assertEqual(self.carry("--megabytes", "2", "--plain", "both")["super_packets"], 0)
+        self.assertEqual(self.carry("--megabytes", "2", "--plain", "near")["super_packets"], 0)
