@@ -38,7 +38,7 @@ class TcpPort:
                 self._kept.bind(("", 0))
                 self.number = int(self._kept.getsockname()[1])
             else:
-                listening = reactor.listenTCP(0, Factory())
+                listening = reactor.listenTCP(0, _Nobody())
                 self.number = int(listening.getHost().port)
                 listening.stopListening()
         except (OSError, error.CannotListenError) as problem:
@@ -78,6 +78,10 @@ class TcpPort:
 
 BACKLOG = 8
 """Connections that the kernel keeps for us: one is expected."""
+
+
+class _Nobody(Factory[Any]):
+    noisy = False
 
 
 def _share(opened: socket.socket) -> None:

@@ -26,8 +26,8 @@ class Nat(Node, Network):
     """A gateway of some :class:`Behaviour`.
 
     IPv4 is translated as the behaviour says, unless it does not translate; then, and for IPv6
-    always, packets are only filtered. TCP is tracked by connection, as Linux does, whatever the
-    kind does to UDP.
+    always, packets are only filtered. TCP keeps its port where that is free, and lets in answers
+    only, as Linux does, whatever the kind does to UDP.
 
     :ivar behaviour: what it does now; see :meth:`change`.
     """
@@ -125,7 +125,7 @@ class Nat(Node, Network):
         kept = PortChoice("preserve", 1, None, 0.0, random)
         self._translated = {
             "udp": Translation(here, b.mapping, b.filtering, ports, b.lifetime, random),
-            "tcp": Translation(here[:1], tracks, tracks, kept, TCP_LIFETIME, random),
+            "tcp": Translation(here[:1], same, tracks, kept, TCP_LIFETIME, random),
         }
         self._filtered = {
             "udp": Translation((), same, filters, kept, b.lifetime, random),
