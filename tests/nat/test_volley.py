@@ -92,13 +92,14 @@ class VolleyTests(SynchronousTestCase):
         self.assertIsNotNone(machine.ponged(shots[1].token, START + 0.06))
 
     def test_seen(self) -> None:
-        """A ping that comes in is answered with one from the same socket, once."""
+        """A ping that comes in is answered with one from the same socket."""
         machine = volley(Tactic(Approach.PREDICT, sockets=3, ports=(4001,)))
         machine.expire(START)
         source = Endpoint(HOST, 4001)
         [shot] = machine.seen(2, source, START + 0.02)
         self.assertEqual((shot.socket, shot.to), (2, source))
-        self.assertEqual(machine.seen(2, source, START + 0.03), [])
+        machine.ponged(shot.token, START + 0.04)
+        self.assertEqual(machine.seen(2, source, START + 0.05), [])
 
     def test_late_timer(self) -> None:
         """After a stall not everything leaves at once."""

@@ -69,7 +69,7 @@ SIGNALS = st.one_of(
     st.builds(Connect, MESH),
     st.builds(Meet, MESH, MEETING, SECONDS, DESCRIBE, st.none() | TACTIC),
     st.builds(Prepare, MEETING),
-    st.builds(Prepared, MEETING, ALLOCATION, SECONDS),
+    st.builds(Prepared, MEETING, st.none() | ENDPOINTS, ALLOCATION, SECONDS),
     st.builds(Punched, MEETING, st.booleans(), PORT),
     st.builds(Hold, MESH),
     st.builds(Release, MESH),

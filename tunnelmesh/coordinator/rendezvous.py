@@ -12,7 +12,9 @@ from ipaddress import IPv4Address
 from random import Random
 
 from tunnelmesh.coordinator.buckets import TokenBuckets
+from tunnelmesh.coordinator.hard_meetings import HardMeetings
 from tunnelmesh.coordinator.presence import Presence
+from tunnelmesh.nat.candidates import share_ipv6
 from tunnelmesh.wire import signal
 
 LONGEST_WAIT = 1.0
@@ -71,10 +73,13 @@ class Rendezvous:
 
     :param online: everybody who is online by mesh address; the registry keeps it up to date.
     :param random: for the meetings' numbers.
+    :ivar meetings: how many there were.
+    :ivar hard: those of pairs that plain punching cannot connect.
     """
 
     def __init__(self, online: dict[IPv4Address, Presence], random: Random) -> None:
         self.meetings = 0
+        self.hard = HardMeetings()
         self._online = online
         self._random = random
         self._last: OrderedDict[Pair, _Meeting] = OrderedDict()
@@ -104,6 +109,16 @@ class Rendezvous:
             if other is not None:
                 self.asked(other, presence.member.address, now)
 
+    def prepared(self, presence: Presence, answer: signal.Prepared, now: float) -> None:
+        """A peer is prepared for a hard punch: if both are, let them begin."""
+        ready = self.hard.prepared(presence, answer, now)
+        if ready is not None:
+            self._tell(ready.sides, ready.number, ready.descriptions, ready.tactics)
+
+    def punched(self, presence: Presence, report: signal.Punched, now: float) -> None:
+        """A peer's hard punch is over."""
+        self.hard.punched(presence, report, now)
+
     def left(self, presence: Presence) -> None:
         """A peer is not online any more."""
         self._waiting.pop(presence.member.address, None)
@@ -129,12 +144,28 @@ class Rendezvous:
         self._last.move_to_end(pair)
         if len(self._last) > PAIRS_KEPT:
             self._last.popitem(last=False)
-        self.meetings += 1
         number = self._random.getrandbits(32)
-        after_a, after_b = go_delays(a.rtt, b.rtt)
         assert a.description is not None
         assert b.description is not None
-        to_a = signal.Meet(b.member.address, number, after_a, b.description)
-        to_b = signal.Meet(a.member.address, number, after_b, a.description)
-        a.send(to_a)
-        b.send(to_b)
+        # IPv6 is likely to work; if it has just been tried, it is not.
+        plain = share_ipv6(a.description, b.description) and not (
+            last and last.descriptions == descriptions
+        )
+        if not plain and self.hard.may_help(a, b, now):
+            self.hard.begin(a, b, number, now)
+        else:
+            self._tell((a, b), number, (a.description, b.description), (None, None))
+
+    def _tell(
+        self,
+        sides: tuple[Presence, Presence],
+        number: int,
+        descriptions: tuple[signal.Describe, signal.Describe],
+        tactics: tuple[signal.Tactic | None, signal.Tactic | None],
+    ) -> None:
+        """Let both begin."""
+        self.meetings += 1
+        a, b = sides
+        after_a, after_b = go_delays(a.rtt, b.rtt)
+        a.send(signal.Meet(b.member.address, number, after_a, descriptions[1], tactics[0]))
+        b.send(signal.Meet(a.member.address, number, after_b, descriptions[0], tactics[1]))

@@ -238,6 +238,10 @@ class Signalling:
                     self.rendezvous.described(presence, now)
                 case signal.Connect(address):
                     self.rendezvous.asked(presence, address, now)
+                case signal.Prepared():
+                    self.rendezvous.prepared(presence, message, now)
+                case signal.Punched():
+                    self.rendezvous.punched(presence, message, now)
                 case signal.Ping(token):
                     # One that reads no answers gets none, or they would pile up here.
                     if not attendance.line.link.paused:
@@ -312,6 +316,7 @@ def _trimmed(description: signal.Describe) -> signal.Describe:
         filtering=_word(description.filtering),
         flavour=_word(description.flavour),
         link=_word(description.link),
+        allocation=replace(description.allocation, kind=_word(description.allocation.kind)),
     )
 
 

@@ -99,7 +99,6 @@ class Volley:
         self.hit = False
         self._tokens = tokens
         self._sent: dict[int, float] = {}
-        self._seen: set[tuple[int | None, Endpoint]] = set()
         drawn = not tactic.ports
         ports: Iterable[int] = tactic.ports[:MOST_PORTS]
         if drawn:
@@ -140,9 +139,8 @@ class Volley:
 
     def seen(self, socket: int | None, source: Endpoint, now: float) -> list[Shot]:
         """An authentic ping came in at a socket: it is open; see whether its way back is."""
-        if self._over or (socket, source) in self._seen or self.probes >= MOST_PROBES:
+        if self._over or self.probes >= MOST_PROBES:
             return []
-        self._seen.add((socket, source))
         return [self._shot(socket, source, now)]
 
     def ponged(self, token: int, now: float) -> float | None:

@@ -43,6 +43,7 @@ class Retry:
         self._attempts = 0
         self._used_at = now
         self._tried_at: float | None = None
+        self._hinted = False
 
     def used(self, now: float) -> None:
         """Traffic passes."""
@@ -55,10 +56,16 @@ class Retry:
     def hint(self, now: float) -> None:
         """Something changed: the old delays mean nothing now."""
         self._attempts = 0
+        self._hinted = True
         self.deadline = min(self.deadline, now + SETTLE)
 
+    def met(self, now: float, hopeful: bool) -> None:
+        """An attempt starts, whoever asked for it; what was hinted since is not known in it yet."""
+        if not self._hinted:
+            self.tried(now, hopeful)
+
     def tried(self, now: float, hopeful: bool) -> None:
-        """An attempt starts.
+        """An attempt starts, by one's own wish.
 
         :param hopeful: whether the two NATs' behaviours allow a direct path.
         """
@@ -70,5 +77,6 @@ class Retry:
             growth = IDLE_FACTOR ** min(self._attempts, 16)
             delay = first if in_use else min(first * growth, IDLE_LONGEST)
         self._attempts += 1
+        self._hinted = False
         self._tried_at = now
         self.deadline = now + delay * (1 + self._random.uniform(-JITTER, JITTER))

@@ -142,6 +142,16 @@ class CoordinatorLink(Service):
         """Seconds to the coordinator and back."""
         return None if self.session is None else self.session.health.rtt
 
+    @property
+    def well_rtt(self) -> float | None:
+        """The same, None while the link is in doubt as well."""
+        return self.rtt if self.session is not None and self.session.is_well else None
+
+    def check(self) -> None:
+        """Measure the link anew."""
+        if self.session is not None:
+            self.session.check()
+
     # SessionUser.
 
     def signal_received(self, session: Session, message: Signal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 
 from tunnelmesh.errors import TunnelMeshError
 from tunnelmesh.interfaces import IPath
+from tunnelmesh.nat.allocation import Choice, Sample, allocation
 from tunnelmesh.nat.behaviour import Mapping, NatBehaviour
 from tunnelmesh.nat.candidates import gather
 from tunnelmesh.nat.discovery import (
@@ -21,13 +23,14 @@ from tunnelmesh.nat.discovery import (
     Send,
     behaviour,
 )
+from tunnelmesh.peer.port_sampling import PortSampling
 from tunnelmesh.peer.reflexive6 import Reflexive6
 from tunnelmesh.peer.resolve import addresses_of
 from tunnelmesh.peer.timer import Timer
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
-from tunnelmesh.wire.signal import Candidate
+from tunnelmesh.wire.signal import UNSAMPLED, Allocation, Candidate
 
 FRESH = 20.0
 """Seconds during which the reflexive endpoint is taken to be still the same: under the thirty after
@@ -43,6 +46,9 @@ BLOCKED_LONG_RETRY = 15.0
 
 MOST_SERVERS = 4
 """STUN ports asked: a coordinator has two, and its word must not make us send to hundreds."""
+
+MOST_PREPARING = 16
+"""Meetings that may wait for one look at the NAT."""
 
 _log = Logger()
 
@@ -85,6 +91,10 @@ class Network:
         self._filtered: Filtered | None = None
         self._last: Mapped | None = None
         self._mapped_at: float | None = None
+        self._ports = PortSampling(reactor, entropy, self._sampled)
+        self._allocation = UNSAMPLED
+        self._sampled_at = 0.0
+        self._preparing: list[Callable[[Allocation, float], None]] = []
         self._blocked_since: float | None = None
         self._timer = Timer(reactor, self._expired)
         self._filtering_timer = Timer(reactor, self._filtering_expired)
@@ -139,6 +149,7 @@ class Network:
         self.classified = False
         self._mapped_at = None
         self._mapping = None
+        self._ports.stop()
         self._stop_filtering()
         has6 = any(":" in address for address in self.local)
         self._six.ask([server for server in self.servers if ":" in server.host] if has6 else [])
@@ -148,11 +159,23 @@ class Network:
 
     def refresh(self) -> None:
         """Make sure that the reflexive endpoint is a fresh one."""
-        now = self._now()
-        fresh = self._mapped_at is not None and now - self._mapped_at < FRESH
-        if self._mapping is not None or fresh or not self._servers4:
+        if self._mapping is None and not self._is_fresh and self._servers4:
+            self._ask()
+
+    def prepare(self, ready: Callable[[Allocation, float], None]) -> None:
+        """A hard punch is near: find out where the next mapping will be.
+
+        :param ready: called with how ports are chosen, and the seconds since the last one was.
+        """
+        if len(self._preparing) >= MOST_PREPARING or not self._servers4:
             return
-        self._ask()
+        self._preparing.append(ready)
+        if self._allocation.kind == Choice.SEQUENTIAL:
+            self._ports.start(self._servers4[0])
+        elif self._is_fresh:
+            self._prepared()
+        else:
+            self.refresh()
 
     def verify(self) -> None:
         """A path failed: the mapping may have changed however fresh it is."""
@@ -176,14 +199,24 @@ class Network:
         self._timer.cancel()
         self._again.cancel()
         self._mapping = None
+        self._ports.stop()
         self._stop_filtering()
 
     @property
     def _servers4(self) -> list[Endpoint]:
         return [server for server in self.servers if ":" not in server.host]
 
+    @property
+    def _is_fresh(self) -> bool:
+        return self._mapped_at is not None and self._now() - self._mapped_at < FRESH
+
     def _now(self) -> float:
         return float(self._reactor.seconds())
+
+    def _prepared(self) -> None:
+        preparing, self._preparing = self._preparing, []
+        for ready in preparing:
+            ready(self._allocation, self._now() - self._sampled_at)
 
     def _ask(self) -> None:
         self._again.cancel()
@@ -200,8 +233,7 @@ class Network:
                 self._udp.send([output.datagram], output.to)
             elif isinstance(output, Reflexive):
                 if self.behaviour.external != output.endpoint:
-                    known = self.behaviour
-                    self.behaviour = NatBehaviour(known.mapping, known.filtering, output.endpoint)
+                    self.behaviour = replace(self.behaviour, external=output.endpoint)
                     self._changed()
             else:
                 self._mapped(output)
@@ -221,11 +253,30 @@ class Network:
             self._blocked_since = None
         if not self._is_like(mapped):
             self._filtered = None
+            self._allocation = UNSAMPLED
             self.classified = blocked
         self._last = mapped
-        self._know(behaviour(mapped, self._filtered, self.local))
+        self._know()
         if not blocked and not self.classified and self._filtering is None:
+            if self.behaviour.maps_by_destination:
+                self._ports.start(self._servers4[0])  # undisturbed by what tests the filtering
+            else:
+                self._start_filtering()
+        if not self._ports.running:
+            self._prepared()
+
+    def _sampled(self, samples: Sequence[Sample]) -> None:
+        """It was seen how the NAT chooses ports."""
+        before = self._allocation
+        others = [] if self._last is None else self._last.samples
+        self._allocation = allocation(samples, others)
+        if samples:
+            self._sampled_at = samples[-1].at
+        if self._allocation.kind != before.kind:
+            self._know()
+        if not self.classified and self._filtering is None:
             self._start_filtering()
+        self._prepared()
 
     def _is_like(self, mapped: Mapped) -> bool:
         """Whether this is the NAT that was there before, as far as its mapping tells."""
@@ -234,23 +285,30 @@ class Network:
         same_host = self._last.external.host == mapped.external.host
         return same_host and self._last.mapping is mapped.mapping
 
-    def _know(self, found: NatBehaviour) -> None:
-        if (found.mapping, found.filtering, found.external) == (
-            self.behaviour.mapping,
-            self.behaviour.filtering,
-            self.behaviour.external,
-        ):
-            self.behaviour = found
+    def _know(self) -> None:
+        """Put together what was found, and tell if it is new."""
+        assert self._last is not None
+        found = behaviour(self._last, self._filtered, self.local)
+        before, self.behaviour = self.behaviour, replace(found, allocation=self._chosen(found))
+        if replace(before, samples=()) == replace(self.behaviour, samples=()):
             return
-        self.behaviour = found
         _log.info(
-            "NAT: {flavour} (mapping {mapping}, filtering {filtering}), external {external}",
+            "NAT: {flavour} (mapping {mapping}, filtering {filtering}, ports {ports}), "
+            "external {external}",
             flavour=found.flavour,
             mapping=found.mapping,
             filtering=found.filtering,
+            ports=self.behaviour.allocation.kind,
             external=found.external,
         )
         self._changed()
+
+    def _chosen(self, found: NatBehaviour) -> Allocation:
+        """How ports are chosen; where one is for all destinations, by the main socket alone."""
+        if found.mapping is not Mapping.ENDPOINT_INDEPENDENT or found.external is None:
+            return self._allocation
+        kept = found.external.port == self._udp.local_port
+        return Allocation(Choice.PRESERVED if kept else Choice.ONE)
 
     def _start_filtering(self) -> None:
         socket = UdpTransport(_FilteringUser(self))
@@ -288,8 +346,7 @@ class Network:
                 self._filtered = output
                 self.classified = True
                 self._stop_filtering()
-                assert self._last is not None
-                self._know(behaviour(self._last, output, self.local))
+                self._know()
         if self._filtering is not None:
             self._filtering_timer.set(self._filtering.deadline)
 

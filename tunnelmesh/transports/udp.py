@@ -110,6 +110,7 @@ class _BatchPort(udp.Port):
     """Reads until the socket is empty and hands over what came from one place together."""
 
     protocol: UdpTransport
+    _buffer = memoryview(bytearray(MAX_DATAGRAM))  # one for all: each read is over before the next
 
     def createInternetSocket(self) -> socket.socket:
         """Make it; one for IPv6 leaves IPv4 to another."""
@@ -122,7 +123,6 @@ class _BatchPort(udp.Port):
         """Open the socket, with what the system offers."""
         super().startListening()  # type: ignore[no-untyped-call]
         _tune(self.socket)
-        self._buffer = memoryview(bytearray(MAX_DATAGRAM))
 
     def doRead(self) -> None:
         """Datagrams have arrived."""
@@ -261,7 +261,7 @@ class UdpTransport(DatagramProtocol):
         What its user trips over costs the batch: out of ``doRead``, it would cost the socket.
         """
         try:
-            self._user.datagrams_received(datagrams, UdpPath(self, source))
+            self._user.datagrams_received(datagrams, self.path_to(source))
         except Exception:
             self.failed += len(datagrams)
             _log.failure("datagrams from {source} were lost", source=source)
@@ -269,7 +269,7 @@ class UdpTransport(DatagramProtocol):
     def run_received(self, records: memoryview, segment: int, source: Endpoint) -> None:
         """Records arrived from one endpoint. What their user trips over costs them, no more."""
         try:
-            self._user.records_received(records, segment, UdpPath(self, source))
+            self._user.records_received(records, segment, self.path_to(source))
         except Exception:
             self.failed += -(-len(records) // segment)
             _log.failure("records from {source} were lost", source=source)

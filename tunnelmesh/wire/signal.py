@@ -235,12 +235,15 @@ class Prepare:
 class Prepared:
     """Peer: the answer to :class:`Prepare`.
 
-    :ivar age: seconds since *allocation*'s last port was chosen.
+    :ivar external: the reflexive address, as it is now.
+    :ivar allocation: likewise how the NAT chooses ports.
+    :ivar age: seconds since it chose the last of them.
     """
 
     meeting: int
-    allocation: Allocation
-    age: float
+    external: Endpoint | None
+    allocation: Allocation = UNSAMPLED
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""The search for a direct path to one remote peer where plain punching cannot find one."""
+
+from __future__ import annotations
+
+from tunnelmesh.interfaces import IPath
+from tunnelmesh.nat.candidates import behaviour_of
+from tunnelmesh.nat.tactics import Approach, approach
+from tunnelmesh.peer.hard_punch import HardPunch
+from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.wire.probe import ProbeSeal
+from tunnelmesh.wire.signal import Describe, Meet, Punched
+
+
+class HardPursuit:
+    """Hard punches towards one remote peer, as the coordinator arranges them.
+
+    :param seal: for probes between the two.
+
+    :ivar last: the last one, running or over; None if there was none.
+    :ivar ended_at: when it ended.
+    :ivar probes: packets that all of them took; *birthday_probes*, those to or from random ports.
+    """
+
+    def __init__(self, seal: ProbeSeal, around: Surroundings) -> None:
+        self.last: HardPunch | None = None
+        self.ended_at: float | None = None
+        self.probes = 0
+        self.birthday_probes = 0
+        self._seal = seal
+        self._around = around
+        self._meeting = 0
+        self._declined = False
+
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self.last is not None and self.last.outcome is None
+
+    def hopeful(self, own: Describe, them: Describe) -> bool:
+        """Whether this may lead to something soon: there is a way, and the coordinator has not
+        just declined to try it again."""
+        way = approach(behaviour_of(own), behaviour_of(them))
+        return way in (Approach.PREDICT, Approach.BIRTHDAY) and not self._declined
+
+    def meet(self, meet: Meet, own: Describe, start: float) -> bool:
+        """Both sides are told to begin at *start*; whether this one does."""
+        self._declined = False
+        way = approach(behaviour_of(own), behaviour_of(meet.them))
+        if meet.tactic is None:
+            self._declined = way is not Approach.PLAIN
+            return False
+        if way is Approach.PLAIN or meet.them.external is None:
+            return False
+        host = meet.them.external.host
+        self.stop("the next meeting")
+        begun = self._around.hard.begin(meet.tactic, host, start, self._seal, self._ended)
+        if begun is None:
+            return False
+        self.last, self._meeting = begun, meet.meeting
+        return True
+
+    def seen(self, path: IPath, now: float) -> None:
+        """An authentic ping came in by a path that is not known."""
+        if self.last is not None and self.running:
+            self.last.seen(path, now)
+
+    def ponged(self, token: int, path: IPath, now: float) -> float | None:
+        """A pong came in.
+
+        :returns: its round trip in seconds, if it answers a probe of the last hard punch.
+        """
+        return None if self.last is None else self.last.ponged(token, path, now)
+
+    def stop(self, outcome: str) -> None:
+        """Send no more."""
+        if self.last is not None:
+            self.last.end(outcome)
+
+    def _ended(self, punch: HardPunch) -> None:
+        self.ended_at = float(self._around.reactor.seconds())
+        self.probes += punch.probes
+        if punch.tactic.style == Approach.BIRTHDAY:
+            self.birthday_probes += punch.probes
+        self._around.signal(Punched(self._meeting, punch.direct, punch.probes))
