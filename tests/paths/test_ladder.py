@@ -194,3 +194,29 @@ class LadderTests(SynchronousTestCase):
             expected = min(alive, key=world.rtt.__getitem__, default=RELAY)
             self.assertEqual(expected, world.ladder.current, f"seed {seed}")
             self.assertIs(State.GOOD, world.ladder.ways[expected].state)
+
+
+class KeepaliveTests(SynchronousTestCase):
+    """What is learned about one way's idle lifetime serves the next one to that address."""
+
+    def setUp(self) -> None:
+        self.ladder = Ladder(count(1).__next__, FULL)
+        self.ladder.found(FAR, 0.0, 0.03)
+        self.ladder.ways[FAR].keepalive.failed(20.0)
+        self.learned = self.ladder.ways[FAR].keepalive.interval
+
+    def interval(self, host: str) -> float:
+        """That of a new way."""
+        way = Endpoint(host, 999)
+        self.ladder.found(way, 1.0, 0.03)
+        return self.ladder.ways[way].keepalive.interval
+
+    def test_another_port(self) -> None:
+        """The NAT gave out another port: it forgets that one as soon."""
+        self.assertEqual(self.interval(FAR.host), self.learned)
+        self.assertGreater(self.interval(NEAR.host), self.learned)
+
+    def test_another_network(self) -> None:
+        """In another network nothing is known."""
+        self.ladder.doubt(1.0)
+        self.assertGreater(self.interval(FAR.host), self.learned)

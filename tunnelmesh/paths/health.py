@@ -91,6 +91,7 @@ class Health:
     :param full_size: bytes of the largest datagram that traffic will send.
     :param trusted: start ``GOOD``: the relay is usable before it is measured.
     :param patience: the shortest and the longest time to wait for an answer, in seconds.
+    :param keepalive: what is known of how long the path may be idle.
 
     :ivar rtt: smoothed round trip in seconds (RFC 6298), or None so far.
     :ivar since: when the path became good.
@@ -105,12 +106,13 @@ class Health:
         *,
         trusted: bool = False,
         patience: tuple[float, float] = (SHORTEST_PATIENCE, LONGEST_PATIENCE),
+        keepalive: Keepalive | None = None,
     ) -> None:
         self.state = State.GOOD if trusted else State.PROVING
         self.rtt: float | None = None
         self.since = now
         self.heard_at = now
-        self.keepalive = Keepalive()
+        self.keepalive = keepalive or Keepalive()
         self.deadline = now
         self._shortest, self._longest = patience
         self._tokens = tokens

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tunnelmesh.paths import selection
 from tunnelmesh.paths.health import DEAD_PATIENCE, Health, State
+from tunnelmesh.paths.keepalive import Keepalive
 from tunnelmesh.paths.selection import RELAY, Way
 
 MAX_WAYS = 12
@@ -56,6 +57,7 @@ class Ladder:
         self.doubled = False
         self._tokens = tokens
         self._full_size = full_size
+        self._keepalives: dict[str, Keepalive] = {}
 
     @property
     def health(self) -> Health | None:
@@ -93,7 +95,10 @@ class Ladder:
         health = self.ways.get(way)
         if health is None:
             self._make_room()
-            health = self.ways[way] = Health(now, self._tokens, self._full_size)
+            keepalive = self._keepalive(way)
+            health = self.ways[way] = Health(
+                now, self._tokens, self._full_size, keepalive=keepalive
+            )
             health.rtt = rtt
         elif health.state is State.DEAD:
             health.deadline = now
@@ -128,6 +133,7 @@ class Ladder:
 
     def doubt(self, now: float) -> None:
         """This machine's network changed: check every way at once."""
+        self._keepalives.clear()
         for health in self.ways.values():
             health.deadline = now
             health.sent(now - health.patience, 1)
@@ -143,6 +149,17 @@ class Ladder:
             if way != RELAY and died_at is not None and now - died_at > DEAD_PATIENCE:
                 del self.ways[way]
         return outputs + self._choose(now, "the path stopped answering")
+
+    def _keepalive(self, way: Way) -> Keepalive:
+        """What is known of the lifetime of mappings towards an address, whatever the port.
+
+        A NAT that forgets a mapping gives out another port: the same way never comes back.
+        """
+        remote = selection.remote_of(way)
+        host = "" if remote is None else remote.host
+        if len(self._keepalives) >= MAX_WAYS:
+            del self._keepalives[next(iter(self._keepalives))]
+        return self._keepalives.setdefault(host, Keepalive())
 
     def _make_room(self) -> None:
         if len(self.ways) < MAX_WAYS:
