@@ -145,9 +145,14 @@ class Lease:
 
     def check(self, now: float) -> list[Send | Fetch]:
         """Something happened that a restart of the router would explain: see what is left."""
-        if self._state is not _State.HOLDING or now - self._asked_at < CHECK_LEAST:
+        if self._state is not _State.HOLDING:
             return []
-        return self._renew(now)
+        soonest = self._asked_at + CHECK_LEAST
+        if now >= soonest:
+            return self._renew(now)
+        if self._next is not None:
+            self._next = min(self._next, soonest)
+        return []
 
     def stop(self, now: float) -> list[Send | Fetch]:
         """Give the port back."""
