@@ -1,7 +1,7 @@
 """Datagrams over a TCP connection between two peers, where no UDP passes.
 
 The connection carries frames (:mod:`tunnelmesh.wire.frame`), each a batch of datagrams. Until its
-owner has seen who is at the other end it takes none that is longer than a probe.
+owner has seen who is at the other end it takes none that is longer than probes are.
 """
 
 # Twisted is partly without annotations.
@@ -35,8 +35,9 @@ UNSENT = 128 * 1024
 """Bytes that the kernel holds before it has sent them: what waits there delays the probes as well,
 and its own buffer grows to megabytes (Linux's TCP_NOTSENT_LOWAT)."""
 
-STRANGER_FRAME = 256
-"""Longest frame taken from who has not shown who it is: a few probes."""
+STRANGER_FRAME = 2048
+"""Longest frame taken from who has not shown who it is: a probe as large as traffic, which may come
+together with the one that shows it."""
 
 
 class TcpPathUser(Protocol):
