@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.internet.error import TimeoutError
+
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.paths.selection import RELAY
+from tunnelmesh.peer.verdict import explain
+from tunnelmesh.wire.wireguard import TRANSPORT
 
 
 class PairTests(WorldTestCase):
@@ -43,6 +47,44 @@ class PairTests(WorldTestCase):
         self.assertLessEqual(
             remote(there, "here").pursuit.attempts + remote(here, "there").pursuit.attempts, 4
         )
+
+    def test_one_by_relay_only(self) -> None:
+        """One peer can be told to be reached by relay, while the others are direct."""
+        here = self.add("here", "open", relay_only_peers=frozenset({"there"}))
+        there, _ = self.add("there", "open"), self.add("other", "open")
+        self.until(lambda: here.path_to("other") == "udp" and there.path_to("other") == "udp")
+        self.until(lambda: here.path_to("there") == "ssh" and there.path_to("here") == "ssh")
+        for _ in range(6):
+            self.ping(there, here)
+        self.assertEqual((here.path_to("there"), there.path_to("here")), ("ssh", "ssh"))
+        self.assertEqual(remote(here, "there").pursuit.attempts, 0)
+        told = explain(remote(here, "there"), node(here).describe(), {}).summary
+        self.assertIn("--relay-only-peers names there", told)
+
+    def test_one_never_by_relay(self) -> None:
+        """What is for a peer that is never to be relayed waits for a direct path."""
+        never = frozenset({"there"})
+        here = self.add("here", "symmetric", direct_only_peers=never, no_port_mapping=True)
+        there = self.add("there", "symmetric", direct_only_peers=frozenset({"here"}))
+        self.until(lambda: all("coordinator" in p.status() for p in (here, there)))
+        self.until(lambda: "there" in node(here).mesh.members.remotes)
+        relayed: list[bytes] = []
+        write = remote(here, "there")._carrier.relay.write
+        self.patch(
+            remote(here, "there")._carrier.relay,
+            "write",
+            lambda datagrams: (relayed.extend(datagrams), write(datagrams)),
+        )
+        pinged = here.inner.ping(there.inner.address)
+        self.internet.run(10)
+        self.failureResultOf(pinged, TimeoutError)
+        self.assertEqual([each for each in relayed if each.startswith(TRANSPORT)], [])
+        self.assertIsNone(here.path_to("there"))
+        told = explain(remote(here, "there"), node(here).describe(), {}).summary
+        self.assertIn("--direct-only-peers forbids others", told)
+        self.nats[0].change("full-cone")
+        self.until(lambda: here.path_to("there") == "udp" == there.path_to("here"))
+        self.ping(here, there)
 
     def test_cut_and_healed(self) -> None:
         """UDP goes and comes: relayed at once, direct again, and the history tells both."""

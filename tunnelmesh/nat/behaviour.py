@@ -92,6 +92,12 @@ _IN_WORDS = {
 }
 
 
+_FORWARDED = (
+    "A router forwards a port to this machine: whatever its NAT does otherwise, every peer that "
+    "can send UDP reaches it directly."
+)
+
+
 @dataclass(frozen=True)
 class NatBehaviour:
     """What stands between one UDP socket and the internet.
@@ -134,6 +140,8 @@ class NatBehaviour:
 
     def describe(self) -> str:
         """A sentence or two for a person: what this is, and what works with it."""
+        if self.forwarded and self.mapping is not Mapping.BLOCKED:
+            return _FORWARDED
         return _IN_WORDS[self.flavour]
 
 

@@ -36,14 +36,23 @@ class Carrier:
 
     :param public_key: the remote peer's X25519 key.
     :param address: its mesh address.
+    :param direct_only: whether its traffic may not go by relay. Handshakes may.
     """
 
-    def __init__(self, public_key: bytes, address: IPv4Address, around: Surroundings) -> None:
+    def __init__(
+        self,
+        public_key: bytes,
+        address: IPv4Address,
+        around: Surroundings,
+        *,
+        direct_only: bool = False,
+    ) -> None:
         self.tunnel = around.device.add_peer(public_key)
         self.ladder = Ladder(around.tokens, FULL_SIZE)
         self.relay = around.relay.path_to(address)
         self.bulk = Bulk(self.tunnel, around.abilities, around.whole_records)
         self._around = around
+        self._direct_only = direct_only
         self._flows: dict[Way, IPath] = {}
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
         self._handshakes = 0
@@ -137,24 +146,26 @@ class Carrier:
 
     def _transmit(self, datagrams: Sequence[bytes], now: float) -> None:
         way = self.ladder.current
-        if way is None:
-            # Handshakes are made anew when there is a way again.
+        if way is None or (way == RELAY and self._direct_only):
+            # Without a way, handshakes are made anew when there is one again.
             self._waiting.extend(each for each in datagrams if each.startswith(TRANSPORT))
-            return
+            datagrams = [each for each in datagrams if not each.startswith(TRANSPORT)]
+            if way is None or not datagrams:
+                return
         if self._handshake_again is None and datagrams[0].startswith(INITIATION):
             if self._handshakes < len(HANDSHAKE_AGAIN):
                 self._handshake_again = now + HANDSHAKE_AGAIN[self._handshakes]
             self._handshakes += 1
         self.ladder.sent(now, max(map(len, datagrams)))
         self.path(way).write(datagrams)
-        if self.ladder.doubled:
+        if self.ladder.doubled and not self._direct_only:
             self.relay.write(datagrams)
 
     def _transmit_run(self, run: Run, now: float) -> None:
         way = self.ladder.current
-        if way is None:
+        if way is None or (way == RELAY and self._direct_only):
             return  # a flow's super-packets are too large to be kept; its next attempt is not
         self.ladder.sent(now, run.segment)
         self.path(way).write_run(run)
-        if self.ladder.doubled:
+        if self.ladder.doubled and not self._direct_only:
             self.relay.write_run(run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.task import deferLater
 
 from tunnelmesh.errors import NotRunningError, UnknownPeerError
+from tunnelmesh.nat.candidates import behaviour_of
 from tunnelmesh.peer import status
 from tunnelmesh.peer.echo import Echoes
 from tunnelmesh.peer.verdict import explain
@@ -74,7 +75,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
             waited += 0.05
         return {
             **status.status(here)["nat"],
-            "in_words": here.network.behaviour.describe(),
+            "in_words": behaviour_of(here.describe()).describe(),
             "addresses": list(here.network.local),
             "coordinator": status.status(here)["coordinator"],
             "proxy": None if here.egress.proxy is None else str(here.egress.proxy),

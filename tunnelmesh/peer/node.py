@@ -113,6 +113,8 @@ class Node:
             received=self.datagrams_received,
             tcp=self.tcp,
             relay_only=config.relay_only,
+            relay_only_peers=config.relay_only_peers,
+            direct_only_peers=config.direct_only_peers,
             abilities=abilities(system.fast_aes, config.bulk),
             whole_records=config.bulk == "auto",
             hard=self.hard,

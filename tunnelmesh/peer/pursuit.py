@@ -34,6 +34,7 @@ class Pursuit:
     :param address: the remote peer's mesh address.
     :param seal: for probes between the two.
     :param lost: told when a TCP connection closes that was a path.
+    :param relay_only: whether none is wanted.
 
     :ivar them: what the remote peer last described of its network, as a meeting told.
     :ivar met_at: when the last meeting was.
@@ -51,6 +52,8 @@ class Pursuit:
         around: Surroundings,
         now: float,
         lost: Callable[[IPath], None],
+        *,
+        relay_only: bool = False,
     ) -> None:
         self.them: Describe | None = None
         self.met_at: float | None = None
@@ -60,6 +63,7 @@ class Pursuit:
         self._address = address
         self._seal = seal
         self._around = around
+        self._relay_only = relay_only
         self.hard = HardPursuit(seal, around)
         self.tcp = TcpPursuit(seal, around, lost)
         self._punch: Punch | None = None
@@ -114,7 +118,7 @@ class Pursuit:
         """The coordinator has told both sides to punch."""
         self.them = meet.them
         self.met_at = now
-        if self._around.relay_only or meet.them.relay_only:
+        if self._relay_only or meet.them.relay_only:
             return
         own = self._around.own()
         start = now + min(max(meet.after, 0.0), LONGEST_WAIT)

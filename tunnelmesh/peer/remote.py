@@ -41,6 +41,7 @@ class Remote:
     :ivar online: whether the coordinator has a link to it.
     :ivar wanted: whether anybody has used the pair, or is likely to.
     :ivar since: when the way in use was taken.
+    :ivar relay_only: whether it is to be reached by relay only; *direct_only*: never by relay.
     :ivar pursuit: the search for a direct path.
     """
 
@@ -56,9 +57,13 @@ class Remote:
         self.since = float(now)
         self.history = History()
         self.seal = ProbeSeal(around.private_key, public_key, around.entropy)
-        self.pursuit = Pursuit(entry.address, self.seal, around, now, self.path_lost)
+        self.relay_only = around.only_relays(entry.name)
+        self.direct_only = around.never_relays(entry.name)
+        self.pursuit = Pursuit(
+            entry.address, self.seal, around, now, self.path_lost, relay_only=self.relay_only
+        )
         self._around = around
-        self._carrier = Carrier(public_key, entry.address, around)
+        self._carrier = Carrier(public_key, entry.address, around, direct_only=self.direct_only)
         self._timer = Timer(around.reactor, self._expired)
         self._forgotten = False
         self.tunnel.user = self
@@ -216,9 +221,7 @@ class Remote:
         :raises DecodeError: if it is not authentic.
         """
         probe = self.seal.open(datagram)
-        if path.remote is not None and (
-            self._around.relay_only or self.pursuit.is_inner(path.remote)
-        ):
+        if path.remote is not None and (self.relay_only or self.pursuit.is_inner(path.remote)):
             return  # an answer would make the other side take the direct path
         now = self._now()
         if probe.kind == PING:
@@ -286,7 +289,7 @@ class Remote:
 
     @property
     def _wants_meeting(self) -> bool:
-        if self.ladder.is_best or self._around.relay_only:
+        if self.ladder.is_best or self.relay_only:
             return False
         if self.ladder.is_direct and not self.pursuit.punchable:
             return False
@@ -301,7 +304,7 @@ class Remote:
             elif switch.before is not None:
                 self.pursuit.hint(now)
                 self._around.path_failed()
-            if switch.before is None:
+            if switch.before is None or self.direct_only:
                 self._carrier.send_waiting(now)
                 if self.wanted:
                     self._carrier.establish(now)
@@ -330,7 +333,7 @@ class Remote:
         health = self.ladder.health
         if way is None or health is None or health.state is State.DEAD:
             return None
-        return self._kind(way)
+        return None if way == RELAY and self.direct_only else self._kind(way)
 
     @property
     def path_remote(self) -> Endpoint | None:

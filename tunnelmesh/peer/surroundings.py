@@ -51,3 +51,13 @@ class Surroundings:
     relay_only: bool
     abilities: Abilities
     whole_records: bool
+    relay_only_peers: frozenset[str] = frozenset()
+    direct_only_peers: frozenset[str] = frozenset()
+
+    def only_relays(self, name: str) -> bool:
+        """Whether what is for a peer goes through the coordinator even where it need not."""
+        return self.relay_only or name in self.relay_only_peers
+
+    def never_relays(self, name: str) -> bool:
+        """Whether it does not even where it could."""
+        return name in self.direct_only_peers

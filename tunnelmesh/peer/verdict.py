@@ -66,7 +66,10 @@ def explain(remote: Remote, own: Describe, failures: dict[str, str]) -> Verdict:
 def _side(described: Describe | None) -> str:
     if described is None:
         return "not described yet"
-    words = _SHORT[behaviour_of(described).flavour]
+    behaviour = behaviour_of(described)
+    words = _SHORT[behaviour.flavour]
+    if behaviour.forwarded:
+        words += ", with a port forwarded by the router"
     if described.relay_only:
         words = "told to use the relay only"
     if described.link in _LINKS:
@@ -82,6 +85,11 @@ def _summary(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
     if kind is None:
         if not remote.online:
             return f"No path: {remote.name} is offline, or has lost its coordinator."
+        if remote.direct_only and remote.ladder.current is not None:
+            why = _because(remote, own, you, they)
+            return (
+                f"No path: there is no direct one, {why}, and --direct-only-peers forbids others."
+            )
         return "No path yet: this machine has no link to the coordinator."
     return (
         f"Relayed over {_LINKS[kind]} through the coordinator, {_because(remote, own, you, they)}."
@@ -90,6 +98,8 @@ def _summary(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
 
 def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviour | None) -> str:
     them = remote.pursuit.them
+    if remote.relay_only and not own.relay_only:
+        return f"because --relay-only-peers names {remote.name}"
     if own.relay_only or (them is not None and them.relay_only):
         who = "this machine" if own.relay_only else remote.name
         return f"because {who} was told to use the relay only"
@@ -135,10 +145,10 @@ def _advice(
     for whose, behaviour in sides:
         if behaviour.mapping is Mapping.BLOCKED:
             advice.append(f"allow outbound UDP in {whose} network")
-        elif behaviour.maps_by_destination:
+        elif behaviour.maps_by_destination and not behaviour.forwarded:
             advice.append(
-                f"forward a UDP port to the machine on {whose} router, or use a router whose NAT "
-                "maps endpoint-independently (RFC 4787)"
+                f"forward a UDP port to the machine on {whose} router (--advertise), or switch on "
+                "PCP, NAT-PMP or UPnP there"
             )
         elif behaviour.filtering is Filtering.UNKNOWN and behaviour.external is None:
             advice.append(f"{whose} NAT is still being classified: ask again in a few seconds")
