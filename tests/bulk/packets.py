@@ -69,6 +69,11 @@ def whole(packet: SuperPacket) -> bytes:
     return bytes(packet.buffer[packet.start : packet.stop])
 
 
+def template(packet: SuperPacket) -> bytearray:
+    """Its virtio header and headers."""
+    return packet.buffer[packet.start : packet.start + HEADER_SIZE + packet.headers]
+
+
 def contents(packet: SuperPacket) -> bytes:
     """Its payload."""
     return bytes(packet.buffer[packet.start + HEADER_SIZE + packet.headers : packet.stop])

@@ -9,11 +9,11 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, PadN
 from scapy.packet import Packet
 
-from tests.bulk.packets import TIMESTAMPS, contents, super_packet, whole
+from tests.bulk.packets import TIMESTAMPS, contents, super_packet, template, whole
 from tests.tun.scenes import Scenes
 from tunnelmesh.bulk.coalescing import coalesce
 from tunnelmesh.bulk.super_packet import SuperPacket
-from tunnelmesh.bulk.template import assemble, template
+from tunnelmesh.bulk.template import assemble
 
 FORWARD = """
 import fcntl, os, select, struct, subprocess, sys
@@ -91,8 +91,8 @@ class KernelTests(Scenes):
             for first, count in [(0, 2), (1, 2), (near.count - 2, 2), (1, 1), (near.count - 1, 1)]:
                 payload = contents(near)[first * segment : (first + count) * segment]
                 buffer = template(near) + payload
-                assemble(buffer, 2, len(buffer), first)
-                frames.append((buffer[2:].hex(), count))
+                assemble(buffer, 0, len(buffer), first)
+                frames.append((buffer.hex(), count))
                 expected.append(packets[first : first + count])
         file = self.mktemp()
         with open(file, "w") as out:

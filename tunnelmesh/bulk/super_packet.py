@@ -20,10 +20,8 @@ from tunnelmesh.wire.ip import (
     UDP,
     UDP_CHECKSUM,
     UDP_HEADER,
-    packet_length,
 )
 from tunnelmesh.wire.virtio import (
-    EMPTY,
     GSO_ECN,
     GSO_TCPV4,
     GSO_TCPV6,
@@ -173,20 +171,6 @@ class SuperPacket:
         from tunnelmesh.bulk.segmentation import cut  # numpy: 0.2 s and 16 MB, not always needed
 
         return cut(self)
-
-
-def read_record(buffer: bytearray, start: int, stop: int) -> SuperPacket | None:
-    """What a whole record carries: a virtio header and a packet of either kind.
-
-    :returns: the super-packet, or None if it is an ordinary packet, with nothing left to do.
-    :raises DecodeError: if the virtio header does not fit the packet.
-    """
-    if buffer[start : start + HEADER_SIZE] != EMPTY:
-        return SuperPacket.read(buffer, start, stop)
-    at = start + HEADER_SIZE
-    if stop - at < IPV4_HEADER or packet_length(buffer, at) != stop - at:
-        raise DecodeError("record's packet is not as long as its IP header says")
-    return None
 
 
 def skip_extensions(buffer: bytearray, at: int, stop: int) -> tuple[int, int]:

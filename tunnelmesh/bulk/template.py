@@ -1,20 +1,9 @@
-"""Template segments: a super-packet that is sent in pieces without being cut into packets.
+"""Making a packet of those segments of a super-packet that have arrived.
 
-Each segment is sealed alone, carries the super-packet's own headers unchanged, as a template, and
-its number. Plaintext of a segment, and of a whole record, which is a super-packet or an ordinary
-packet in one piece::
-
-    index u8 | 0 | virtio header (10 B) | IP and TCP or UDP header | payload of this segment
-    0xFF  u8 | 0 | virtio header (10 B) | packet
-
-The sender seals in ascending order, writing the template before each segment's payload, over the
-tail of the segment that has just been sealed. The receiver opens in descending order, each segment
-over the template of the one after it. So nothing is copied, and a set that is complete is, byte for
-byte, what the sender's kernel had handed over. Where segments are lost, :func:`assemble` makes a
-smaller super-packet of each run that has arrived.
-
-A sender numbers a super-packet's segments from 0 and seals them under consecutive counters: where
-both counters and indices follow each other, the segments belong together.
+Each segment of a record (:mod:`tunnelmesh.wire.record`) carries the super-packet's own headers
+unchanged, as a template. Where all segments are there, the first template and all payloads are,
+byte for byte, what the sender's kernel had handed over. Where some are lost, each run of the others
+becomes a smaller super-packet, and a single segment an ordinary packet.
 """
 
 from __future__ import annotations
@@ -26,23 +15,8 @@ from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire import ip
 from tunnelmesh.wire.virtio import EMPTY, GSO_ECN, HEADER_SIZE
 
-PREFIX = 2
-"""Bytes before the virtio header: the index and a zero."""
-
-WHOLE = 0xFF
-"""In place of the index: a whole record follows."""
-
-MAX_SEGMENTS = 0xFF
-"""Most segments that can be numbered; a super-packet of more is not sent in this form."""
-
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
-
-
-def template(packet: SuperPacket) -> bytearray:
-    """What goes before the payload of each segment; byte 0, the index, is the caller's to set."""
-    start = packet.start
-    return bytearray(PREFIX) + packet.buffer[start : start + HEADER_SIZE + packet.headers]
 
 
 def assemble(buffer: bytearray, start: int, stop: int, first: int) -> SuperPacket | None:
