@@ -29,8 +29,8 @@ from tunnelmesh.wire.virtio import EMPTY
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 
 _ROOM = 1 << 18
-"""Bytes: what one call receives, 64 KB, with a virtio header and full headers for every record in
-it, and another whole record that one of its datagrams may complete."""
+"""Bytes: what arrives together, 192 KB, and another whole record that a part of it completes. An
+opened record with its virtio header is shorter than its datagrams."""
 
 _SALT = bytes(4)
 
@@ -137,6 +137,9 @@ class RecordOpener:
         memory, view = self._buffer.memory, self._buffer.view
         group: _Group | None = None
         opened = 0
+        if self._buffer.end + len(datagrams) > _ROOM:
+            self._counters.malformed += -(-len(datagrams) // step)
+            return 0
         for at in range(0, len(datagrams), step):
             datagram = datagrams[at : at + step]
             length = len(datagram) - SEGMENT_OVERHEAD

@@ -21,11 +21,10 @@ from tunnelmesh.bulk.run import Run
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath, ITransport
 from tunnelmesh.paths.selection import Way
+from tunnelmesh.transports.intake import MAX_DATAGRAM, Intake
 from tunnelmesh.transports.offload import (
     ANCILLARY,
-    by_kind,
     can_segment,
-    cut,
     receive_runs,
     runs,
     segment_of,
@@ -39,8 +38,6 @@ DATAGRAMS = 256
 BYTES = 512 * 1024
 """What is read before other work gets its turn: each of them about a millisecond's worth, or two,
 of system calls, of small datagrams, or of large ones."""
-
-MAX_DATAGRAM = 65535
 
 MTU = 1472
 MTU6 = 1452
@@ -110,11 +107,10 @@ class _BatchPort(udp.Port):
     """Reads until the socket is empty and hands over what came from one place together."""
 
     protocol: UdpTransport
-    _buffer = memoryview(bytearray(MAX_DATAGRAM))  # one for all: each read is over before the next
 
     def createInternetSocket(self) -> socket.socket:
         """Make it; one for IPv6 leaves IPv4 to another."""
-        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        made: socket.socket = super().createInternetSocket()
         if made.family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return made
@@ -126,36 +122,22 @@ class _BatchPort(udp.Port):
 
     def doRead(self) -> None:
         """Datagrams have arrived."""
-        receive, buffer, protocol = self.socket.recvmsg_into, self._buffer, self.protocol
-        batch: list[bytes] = []
-        source: tuple[Any, ...] = ()
+        receive, intake = self.socket.recvmsg_into, Intake(self.protocol)
         datagrams = received = 0
         for _ in range(READS):
             try:
-                size, ancillary, _flags, sender = receive([buffer], ANCILLARY)
+                size, ancillary, _flags, sender = receive([intake.room], ANCILLARY)
             except BlockingIOError:
                 break
             except OSError:  # an ICMP error about something sent earlier
                 continue
-            if batch and sender != source:
-                protocol.batch_received(batch, Endpoint(source[0], source[1]))
-                batch = []
-            source = sender
             segment = segment_of(size, ancillary)
-            for are_records, data in by_kind(buffer[:size], segment, KIND):
-                if not are_records:
-                    batch += cut(data, segment)
-                    continue
-                if batch:
-                    protocol.batch_received(batch, Endpoint(source[0], source[1]))
-                    batch = []
-                protocol.run_received(data, segment, Endpoint(source[0], source[1]))
+            intake.add(size, segment, sender)
             received += size
             datagrams += size // segment if segment else 1
             if received >= BYTES or datagrams >= DATAGRAMS:
                 break
-        if batch:
-            protocol.batch_received(batch, Endpoint(source[0], source[1]))
+        intake.hand_over()
 
 
 @implementer(ITransport)

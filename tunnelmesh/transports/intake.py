@@ -1,0 +1,98 @@
+"""What one turn of reading brings: handed over in order, and as much together as may be.
+
+The kernel joins datagrams of one flow only where the network card's driver lets it. What it does
+not join, but hands over one by one, is joined here: records are read to where those before them
+end, so that a super-packet's segments are opened in one go either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tunnelmesh.transports.offload import by_kind, cut
+from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.record import KIND
+
+MAX_DATAGRAM = 65535
+"""Bytes that one read brings at most."""
+
+KEPT = 1 << 17
+"""Bytes of records that are handed over together, but for the last read's: two super-packets."""
+
+_memory = memoryview(bytearray(KEPT + MAX_DATAGRAM))
+"""One for all sockets: each turn is over before the next begins."""
+
+
+class Receiver(Protocol):
+    """To whom it is handed over."""
+
+    def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None: ...
+
+    def run_received(self, records: memoryview, segment: int, source: Endpoint) -> None: ...
+
+
+class Intake:
+    """One turn of one socket.
+
+    :ivar room: where the next read is to go.
+    """
+
+    __slots__ = ("_batch", "_receiver", "_segment", "_source", "_start", "_stop", "room")
+
+    def __init__(self, receiver: Receiver) -> None:
+        self.room = _memory
+        self._receiver = receiver
+        self._source: Sequence[Any] = ()
+        self._batch: list[bytes] = []
+        self._start = self._stop = 0
+        self._segment = 1
+
+    def add(self, size: int, segment: int, source: Sequence[Any]) -> None:
+        """A read has brought *size* bytes to where there was room.
+
+        :param segment: bytes of each datagram but the last.
+        :param source: the sender's host and port, and perhaps more.
+        """
+        at = self._stop
+        if source != self._source:
+            self.hand_over()
+            self._source = source
+            self._start = self._stop = at
+        for are_records, data in by_kind(_memory[at : at + size], segment, KIND):
+            length = len(data)
+            if not are_records:
+                self._hand_over_records()
+                self._batch += cut(data, segment)
+                self._start = self._stop = at + length
+            elif self._follows(segment, length):
+                self._stop += length
+            else:
+                self.hand_over()
+                self._start, self._stop, self._segment = at, at + length, segment
+            at += length
+        if self._stop > KEPT:
+            self.hand_over()
+        if self._start == self._stop:
+            self._start = self._stop = 0
+        self.room = _memory[self._stop :]
+
+    def hand_over(self) -> None:
+        """Let go of all that is there."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._receiver.batch_received(batch, Endpoint(self._source[0], self._source[1]))
+        self._hand_over_records()
+
+    def _follows(self, segment: int, length: int) -> bool:
+        """Whether records of such lengths continue the run that is there."""
+        if self._start == self._stop or (self._stop - self._start) % self._segment:
+            return False
+        return segment == self._segment or length == segment < self._segment
+
+    def _hand_over_records(self) -> None:
+        if self._start < self._stop:
+            records = _memory[self._start : self._stop]
+            self._start = self._stop
+            source = Endpoint(self._source[0], self._source[1])
+            self._receiver.run_received(records, self._segment, source)
