@@ -18,7 +18,8 @@ from tests.bulk.packets import (
     super_packets,
     whole,
 )
-from tunnelmesh.bulk.coalescing import MAX_SEGMENTS, coalesce
+from tunnelmesh.bulk.coalescing import coalesce
+from tunnelmesh.bulk.layout import MAX_SEGMENTS
 from tunnelmesh.bulk.super_packet import SuperPacket
 
 V4 = IP(src="100.96.0.1", dst="100.96.0.2", id=65534)
@@ -192,6 +193,27 @@ class CoalesceTests(SynchronousTestCase):
         self.together(packets, [4])
         without = [each[:26] + b"\0\0" + each[28:] for each in packets]
         self.together(without, [1, 1, 1, 1])
+
+    def test_unusual(self) -> None:
+        """What would make no super-packet is left alone, though all its checksums are right."""
+        ends = [TCP(flags="A", dataofs=offset) for offset in (0, 1, 4, 15)]
+        for ip in (V4, V6):
+            for transport, payload in [
+                *((end, bytes(30)) for end in ends),
+                (TCP(flags="A"), b"key"),
+                (UDP(), b""),
+                (UDP(), b"key"),
+                (UDP(len=9), bytes(30)),
+            ]:
+                packets = []
+                for number in range(3):
+                    each, header = ip.copy(), transport.copy()
+                    if isinstance(each, IP):
+                        each.id = number
+                    if isinstance(header, TCP):
+                        header.seq = number * len(payload)
+                    packets.append(bytes(each / header / payload))
+                self.together(packets, [1, 1, 1])
 
     def test_few(self) -> None:
         """Nothing, and one packet, are what they were."""

@@ -12,16 +12,15 @@ become part of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from struct import Struct
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tunnelmesh.bulk.checksum import Words, sums, swapped
+from tunnelmesh.bulk.layout import MAX_SEGMENTS, Layout, layout_of, pattern
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.wire.ip import (
     CWR,
@@ -31,12 +30,9 @@ from tunnelmesh.wire.ip import (
     PSH,
     TCP,
     TCP_CHECKSUM,
-    TCP_HEADER,
     UDP,
     UDP_CHECKSUM,
-    UDP_HEADER,
     checksum,
-    packet_length,
 )
 from tunnelmesh.wire.virtio import (
     GSO_ECN,
@@ -51,33 +47,9 @@ from tunnelmesh.wire.virtio import (
 LARGEST = 65535
 """Bytes of the largest super-packet."""
 
-MAX_SEGMENTS = 64
-"""Most packets put together: ``UDP_MAX_SEGMENTS`` of older kernels, and all that one call reads."""
-
 _IPV4_KEY = itemgetter(slice(12, 24))
 _IPV6_KEY = itemgetter(slice(8, 44))
 """Addresses and ports."""
-
-_IPV4 = bytes.fromhex("ffffffff 0000ffff ffff0000 ffffffff ffffffff")
-"""What consecutive packets have in common: not the identification and the checksum."""
-
-_IPV4_NUMBERED = bytes.fromhex("ffffffff ffffffff ffff0000 ffffffff ffffffff")
-"""The same, where identifications count (RFC 6864): packets that may be fragmented."""
-
-_IPV6 = b"\xff" * IPV6_HEADER
-
-_TCP = bytes.fromhex("ffffffff ffffffff ffffffff ff76ffff 0000ffff") + b"\xff" * 40
-"""The same: not CWR, PSH, FIN and the checksum. The sequence number is reduced to the first's."""
-
-_UDP = bytes.fromhex("ffffffff ffff0000")
-
-_FLAGS = 0x36
-_ACK = 0x10
-"""Of URG, ACK, RST and SYN only ACK is set in a segment that can be one of many."""
-
-_MORE_FRAGMENTS_OR_OFFSET = 0x3F
-_DONT_FRAGMENT = 0x40
-"""Bits of the IPv4 header's byte 6."""
 
 _U16 = Struct(">H")
 
@@ -133,75 +105,15 @@ def _one_flow(packets: Sequence[bytes], udp: bool) -> list[bytes | SuperPacket]:
     return found
 
 
-class _Layout(NamedTuple):
-    """What all packets of a run are like; sizes in bytes.
-
-    :ivar numbered: whether their identifications count (IPv4).
-    """
-
-    length: int
-    headers: int
-    transport: int
-    protocol: int
-    numbered: bool
-
-
-def _layout(packet: bytes, udp: bool) -> _Layout | None:
-    """The layout of a packet that others may follow; None if it has no payload or is unusual."""
-    length = len(packet)
-    if length < IPV4_HEADER + UDP_HEADER or packet_length(packet) != length:
-        return None
-    numbered = False
-    if packet[0] == 0x45 and not packet[6] & _MORE_FRAGMENTS_OR_OFFSET and not packet[7]:
-        transport, protocol = IPV4_HEADER, packet[9]
-        numbered = not packet[6] & _DONT_FRAGMENT
-    elif packet[0] >> 4 == 6:
-        transport, protocol = IPV6_HEADER, packet[6]
-    else:
-        return None
-    headers = length
-    if protocol == TCP and length > transport + TCP_HEADER:
-        if packet[transport + 13] & _FLAGS == _ACK:
-            headers = transport + max(packet[transport + 12] >> 4 << 2, TCP_HEADER)
-    elif protocol == UDP and udp and length > transport + UDP_HEADER:
-        (said,) = _U16.unpack_from(packet, transport + 4)
-        headers = transport + UDP_HEADER if said == length - transport else length
-    return _Layout(length, headers, transport, protocol, numbered) if headers < length else None
-
-
-def _ends(packet: bytes, layout: _Layout) -> bool:
-    """Whether a shorter packet can be the last of a run: it has a payload, and says its length."""
-    length, transport = len(packet), layout.transport
-    return (
-        length > layout.headers
-        and packet_length(packet) == length
-        and (
-            layout.protocol == TCP
-            or _U16.unpack_from(packet, transport + 4)[0] == length - transport
-        )
-    )
-
-
-@lru_cache(16)
-def _pattern(layout: _Layout) -> tuple[Words, Words]:
-    """For each packet of a run the mask of what its headers have in common with the others', and
-    how many bytes go before its payload."""
-    length, headers, transport, protocol, numbered = layout
-    of_ip = _IPV6 if transport == IPV6_HEADER else _IPV4_NUMBERED if numbered else _IPV4
-    mask = (of_ip + (_TCP if protocol == TCP else _UDP))[:headers]
-    offsets = np.arange(MAX_SEGMENTS, dtype=np.uint32) * np.uint32(length - headers)
-    return np.frombuffer(mask * MAX_SEGMENTS, "<u4").reshape(MAX_SEGMENTS, -1), offsets
-
-
 def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]:
     """Put packets of one length together, of which the last may be shorter."""
-    layout = _layout(packets[0], udp) if len(packets) > 1 else None
+    layout = layout_of(packets[0], udp) if len(packets) > 1 else None
     if layout is None:
         return packets
     length, headers, transport, protocol, _ = layout
     last = packets[-1]
     short = length - len(last)
-    if short and not _ends(last, layout):
+    if short and not layout.ends(last):
         return [*_alike(packets[:-1], udp), last]
     count = len(packets)
     rows = bytes(-length % 4).join([*packets, bytes(short)])
@@ -224,21 +136,21 @@ def _alike(packets: Sequence[bytes], udp: bool) -> Sequence[bytes | SuperPacket]
 
     found: list[bytes | SuperPacket] = []
     for begin, end in pairwise(bounds):
-        if end - begin > 1 and (not begin or _layout(packets[begin], udp) == layout):
+        if end - begin > 1 and (not begin or layout_of(packets[begin], udp) == layout):
             found.append(_super_packet(packets[begin:end], octets[begin:end], layout))
         else:
             found += packets[begin:end]
     return found
 
 
-def _common(words: Words, layout: _Layout, short: int) -> bytes:
+def _common(words: Words, layout: Layout, short: int) -> bytes:
     """All packets' headers, reduced so that those of packets that continue each other are equal.
 
     :param short: by how much the last packet is shorter.
     """
     _, headers, transport, protocol, numbered = layout
     count = len(words)
-    masks, offsets = _pattern(layout)
+    masks, offsets = pattern(layout)
     common = words[:, : headers // 4].copy()
     common &= masks[:count]
     octets = common.view(np.uint8)
@@ -256,7 +168,7 @@ def _common(words: Words, layout: _Layout, short: int) -> bytes:
     return common.tobytes()
 
 
-def _wrong(words: Words, layout: _Layout, short: int) -> list[int]:
+def _wrong(words: Words, layout: Layout, short: int) -> list[int]:
     """For each packet 0 if its checksums are right.
 
     Of IPv4 and IPv6 alike, the addresses, which go into TCP's and UDP's checksum, are right before
@@ -295,7 +207,7 @@ def _bounds(common: bytes, flags: bytes, wrong: list[int]) -> list[int]:
     return bounds
 
 
-def _super_packet(packets: Sequence[bytes], octets: Octets, layout: _Layout) -> SuperPacket:
+def _super_packet(packets: Sequence[bytes], octets: Octets, layout: Layout) -> SuperPacket:
     """The super-packet of packets that continue each other."""
     length, headers, transport, protocol, _ = layout
     size = length - headers
