@@ -39,6 +39,7 @@ STATUS: dict[str, Any] = {
         "mapping": "address-and-port-dependent",
         "filtering": "address-and-port-dependent",
         "external": "198.51.100.1:4000",
+        "ports": "random ones",
     },
     "coordinator": {
         "host": "vpn.example",
@@ -212,7 +213,7 @@ class WordsTests(CommandTestCase):
         status, out, _ = self.run_command("netcheck")
         self.assertEqual(status, 0)
         self.assertIn("forwarded    203.0.113.9:51820 by hand, 198.51.100.7:41641 by PCP\n", out)
-        for words in ("A symmetric NAT", "192.168.1.2", "not by ssh: no answer"):
+        for words in ("A symmetric NAT", "random ones", "192.168.1.2", "not by ssh: no answer"):
             self.assertIn(words, out)
 
     def test_explain(self) -> None:

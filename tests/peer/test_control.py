@@ -129,8 +129,9 @@ class VerdictTests(WorldTestCase):
         for here, there, way, summary, advice in (
             ("full-cone", "symmetric", "udp", "Direct", ""),
             ("symmetric", "symmetric", "ssh", "both", "forward a UDP port"),
-            ("symmetric", "port-restricted", "ssh", "you sit behind", "your router"),
-            ("port-restricted", "symmetric", "ssh", "there sits behind", "there's router"),
+            ("symmetric", "port-restricted", "udp", "Direct", ""),
+            ("port-restricted", "symmetric", "udp", "Direct", ""),
+            ("symmetric", "symmetric-sequential", "ssh", "both", "forward a UDP port"),
             ("udp-blocked", "full-cone", "ssh", "your network", "outbound UDP in your"),
             ("full-cone", "udp-blocked", "ssh", "there's network", "outbound UDP in there's"),
         ):

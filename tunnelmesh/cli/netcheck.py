@@ -37,6 +37,7 @@ def _netcheck(args: argparse.Namespace) -> int:
     print(f"  NAT          {answer['flavour']}")
     print(f"  mapping      {answer['mapping']}")
     print(f"  filtering    {answer['filtering']}")
+    print(f"  ports        {answer['ports']}")
     print(f"  seen as      {answer['external'] or 'nothing: no answer to STUN'}")
     print(f"  forwarded    {_forwarded(answer['forwards'])}")
     print(f"  addresses    {', '.join(answer['addresses']) or 'none'}")

@@ -59,6 +59,22 @@ class Sample(NamedTuple):
     external: Endpoint
 
 
+_IN_WORDS: dict[str, str] = {
+    Choice.ONE: "one for all destinations",
+    Choice.PRESERVED: "the machine's own where it is free",
+    Choice.SEQUENTIAL: "in sequence, in steps of {step}",
+    Choice.BLOCK: "random ones from about {low} to {high}",
+    Choice.RANDOM: "random ones",
+}
+
+
+def in_words(chosen: Allocation) -> str:
+    """How ports are chosen, for people."""
+    words = _IN_WORDS.get(chosen.kind, "not known how")
+    told = words.format(step=chosen.step, low=chosen.low, high=chosen.high)
+    return f"{told}, of {chosen.hosts} addresses" if chosen.hosts > 1 else told
+
+
 def allocation(samples: Sequence[Sample], others: Sequence[Endpoint] = ()) -> Allocation:
     """Find out how ports are chosen.
 

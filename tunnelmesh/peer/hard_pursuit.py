@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.candidates import behaviour_of
 from tunnelmesh.nat.tactics import Approach, approach
@@ -17,19 +19,22 @@ class HardPursuit:
     :param seal: for probes between the two.
 
     :ivar last: the last one, running or over; None if there was none.
-    :ivar ended_at: when it ended.
-    :ivar probes: packets that all of them took; *birthday_probes*, those to or from random ports.
     """
 
     def __init__(self, seal: ProbeSeal, around: Surroundings) -> None:
         self.last: HardPunch | None = None
-        self.ended_at: float | None = None
-        self.probes = 0
-        self.birthday_probes = 0
+        self._spent: Counter[str] = Counter()
         self._seal = seal
         self._around = around
         self._meeting = 0
         self._declined = False
+
+    def probes(self, style: str | None = None) -> int:
+        """Packets sent in all hard punches, or in those of one style."""
+        spent = Counter(self._spent)
+        if self.last is not None and self.running:
+            spent[self.last.tactic.style] += self.last.probes
+        return spent.total() if style is None else spent[style]
 
     @property
     def running(self) -> bool:
@@ -77,8 +82,5 @@ class HardPursuit:
             self.last.end(outcome)
 
     def _ended(self, punch: HardPunch) -> None:
-        self.ended_at = float(self._around.reactor.seconds())
-        self.probes += punch.probes
-        if punch.tactic.style == Approach.BIRTHDAY:
-            self.birthday_probes += punch.probes
+        self._spent[punch.tactic.style] += punch.probes
         self._around.signal(Punched(self._meeting, punch.direct, punch.probes))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.identity import fingerprint, mesh_address6
+from tunnelmesh.nat.allocation import in_words
+from tunnelmesh.nat.tactics import Approach
 
 if TYPE_CHECKING:
     from tunnelmesh.peer.node import Node
@@ -35,6 +37,7 @@ def status(node: Node) -> dict[str, Any]:
             "mapping": str(behaviour.mapping),
             "filtering": str(behaviour.filtering),
             "external": None if behaviour.external is None else str(behaviour.external),
+            "ports": in_words(behaviour.allocation),
             "forwards": node.forwards.described(),
         },
         "coordinator": {
@@ -77,7 +80,23 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "handshake_age_s": None if handshake_at is None else round(now - handshake_at, 3),
         "attempts": remote.pursuit.attempts,
         "probes": remote.pursuit.probes,
+        "guessing": guessing(remote),
         "signalled_s": None if met_at is None else round(now - met_at, 3),
+    }
+
+
+def guessing(remote: Remote) -> dict[str, Any]:
+    """What was done to guess a peer's ports, or for the peer to guess ours.
+
+    :returns: packets sent in all, and those of them to or from random ports; how the last attempt
+        went about it, and what came of it.
+    """
+    hard = remote.pursuit.hard
+    return {
+        "probes": hard.probes(),
+        "birthday_probes": hard.probes(Approach.BIRTHDAY),
+        "style": None if hard.last is None else hard.last.tactic.style,
+        "outcome": None if hard.last is None else hard.last.outcome,
     }
 
 

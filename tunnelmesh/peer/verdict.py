@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tunnelmesh.nat.allocation import in_words
 from tunnelmesh.nat.behaviour import Filtering, Flavour, Mapping, NatBehaviour, punchable
 from tunnelmesh.nat.candidates import behaviour_of
+from tunnelmesh.peer import hard_verdict
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.status import milliseconds
 from tunnelmesh.wire.signal import Describe
@@ -68,6 +70,8 @@ def _side(described: Describe | None) -> str:
         return "not described yet"
     behaviour = behaviour_of(described)
     words = _SHORT[behaviour.flavour]
+    if behaviour.maps_by_destination:
+        words += f" (ports: {in_words(behaviour.allocation)})"
     if behaviour.forwarded:
         words += ", with a port forwarded by the router"
     if described.relay_only:
@@ -110,12 +114,7 @@ def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
     if they.mapping is Mapping.BLOCKED:
         return f"because UDP does not get out of {remote.name}'s network"
     if not punchable(you, they):
-        if you.maps_by_destination and they.maps_by_destination:
-            return "because both of you are behind symmetric NATs, and neither can know the port"
-        sits, other = (
-            ("you sit", remote.name) if you.maps_by_destination else (f"{remote.name} sits", "you")
-        )
-        return f"because {sits} behind a symmetric NAT, whose port {other} would have to know first"
+        return hard_verdict.because(remote, you, they)
     return "although a direct path should be possible; it is being tried"
 
 
@@ -127,6 +126,8 @@ def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[
         lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
     if pursuit.attempts:
         lines.append(f"attempts to punch: {pursuit.attempts}, with {pursuit.probes} probes sent")
+    if pursuit.hard.last is not None:
+        lines.append(hard_verdict.evidence(pursuit.hard.last))
     lines += [f"no link by {route}: {reason}" for route, reason in sorted(failures.items())]
     return tuple(lines)
 
