@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tunnelmesh.noise.counters import Counters
-from tunnelmesh.noise.opener import OpenedBuffer
+from tunnelmesh.noise.opened import OpenedBuffer
 from tunnelmesh.noise.primitives import StaticKey
 from tunnelmesh.noise.reassembly import Reassembly
 from tunnelmesh.noise.sealer import SealedBuffer

@@ -7,107 +7,25 @@ copied, and where all have arrived it is, byte for byte, what the sender's kerne
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+
 from cryptography.exceptions import InvalidTag
 
-from tunnelmesh.bulk.description import describe, headers_of, read_described
+from tunnelmesh.bulk.description import describe, read_described
 from tunnelmesh.bulk.template import assemble
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.noise.ciphers import Aead
 from tunnelmesh.noise.counters import Counters
+from tunnelmesh.noise.opened import ROOM, OpenedBuffer, SegmentGroup
 from tunnelmesh.noise.reassembly import Reassembly
 from tunnelmesh.noise.replay import ReplayWindow
 from tunnelmesh.wire import ip
-from tunnelmesh.wire.record import (
-    HEADER_SIZE,
-    KIND,
-    LAST,
-    SEGMENT_OVERHEAD,
-    SEGMENT_SIZE,
-    TAG_SIZE,
-)
+from tunnelmesh.wire.record import HEADER_SIZE, KIND, LAST, SEGMENT_SIZE, TAG_SIZE
 from tunnelmesh.wire.virtio import EMPTY
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 
-_ROOM = 1 << 18
-"""Bytes: what arrives together, 192 KB, and another whole record that a part of it completes. An
-opened record with its virtio header is shorter than its datagrams."""
-
 _SALT = bytes(4)
-
-
-class OpenedBuffer:
-    """Where opened packets are put; one for all sessions, since each batch is delivered before the
-    next is opened.
-
-    :ivar packets: the packets of the present batch, each with its virtio header before it.
-    """
-
-    def __init__(self) -> None:
-        self.memory = bytearray(_ROOM)
-        self.view = memoryview(self.memory)
-        self.packets: list[memoryview] = []
-        self.end = 0
-
-    def clear(self) -> None:
-        """Begin the next batch."""
-        self.packets = []
-        self.end = 0
-
-    def add(self, start: int, stop: int) -> None:
-        """A packet is complete."""
-        self.packets.append(self.view[start:stop])
-        self.end = stop
-
-
-class _Group:
-    """Segments of one super-packet, one after the other, as far as they have been opened.
-
-    :ivar start: where the virtio header will be; *stop*: where the payload ends so far.
-    :ivar template: the headers.
-    :ivar first: the first segment's number; *next*: the next one's; *counter*: the next one's.
-    :ivar ended: whether the super-packet's last segment is among them.
-    """
-
-    __slots__ = ("counter", "ended", "first", "next", "size", "start", "stop", "template")
-
-    def __init__(
-        self, memory: bytearray, start: int, stop: int, position: int, counter: int
-    ) -> None:
-        at = start + VIRTIO_SIZE
-        _, _, headers = headers_of(memory, at, stop)
-        self.start = start
-        self.stop = stop
-        self.template = memory[at : at + headers]
-        self.size = stop - at - headers
-        self.first = position & ~LAST
-        self.next = self.first + 1
-        self.counter = counter + 1
-        self.ended = position >= LAST
-
-    def awaits(self, position: int, counter: int, length: int) -> bool:
-        """Whether a segment may be the next one, by its number, counter and length in bytes."""
-        payload = length - len(self.template)
-        fits = 0 < payload <= self.size if position >= LAST else payload == self.size
-        return fits and position & ~LAST == self.next and counter == self.counter and not self.ended
-
-    def add(self, position: int, stop: int) -> None:
-        """The next segment is there."""
-        self.stop = stop
-        self.next += 1
-        self.counter += 1
-        self.ended = position >= LAST
-
-    def segment_size(self) -> int:
-        """Bytes of payload in each segment but the last.
-
-        :raises DecodeError: if a last segment, alone, does not fit its template.
-        """
-        if not (self.ended and self.next == self.first + 1 and self.first):
-            return self.size
-        before = ip.packet_length(self.template) - len(self.template) - self.size
-        if before <= 0 or before % self.first or before // self.first < self.size:
-            raise DecodeError("segment does not fit its template")
-        return before // self.first
 
 
 class RecordOpener:
@@ -134,39 +52,41 @@ class RecordOpener:
         :param datagrams: one after the other, each *step* bytes long but the last.
         :returns: how many were authentic and new.
         """
-        memory, view = self._buffer.memory, self._buffer.view
-        group: _Group | None = None
-        opened = 0
-        if self._buffer.end + len(datagrams) > _ROOM:
+        if self._buffer.end + len(datagrams) > ROOM:
             self._counters.malformed += -(-len(datagrams) // step)
             return 0
-        for at in range(0, len(datagrams), step):
-            datagram = datagrams[at : at + step]
-            length = len(datagram) - SEGMENT_OVERHEAD
-            position = datagram[1]
-            counter = int.from_bytes(datagram[8:HEADER_SIZE], "little")
+        memory, view, unseal = self._buffer.memory, self._buffer.view, self._unseal
+        group: SegmentGroup | None = None
+        opened = 0
+        for head, sequence, sealed in _parted(datagrams, step):
+            length = len(sealed) - TAG_SIZE
+            position = head[1]
+            counter = int.from_bytes(sequence, "little")
             if group is not None and not group.awaits(position, counter, length):
                 self._close(group)
                 group = None
             if group is None:
                 put = self._buffer.end + VIRTIO_SIZE
-                if length > 0 and self._unseal(datagram, counter, view[put : put + length]):
+                if length > 0 and unseal(head, sequence, sealed, view[put : put + length]):
                     opened += 1
                     group = self._begin(put + length, position, counter)
                 continue
-            template = group.template
-            put = group.stop - len(template)
-            tail = memory[put : group.stop]
-            if not self._unseal(datagram, counter, view[put : put + length]):
-                memory[put : group.stop] = tail
+            stop, template = group.stop, group.template
+            put = stop - len(template)
+            tail = memory[put:stop]
+            if not unseal(head, sequence, sealed, view[put : put + length]):
+                memory[put:stop] = tail
                 continue
             opened += 1
-            if memory[put : group.stop] == template:
-                memory[put : group.stop] = tail
-                group.add(position, put + length)
+            if memory[put:stop] == template:
+                memory[put:stop] = tail
+                group.stop = put + length
+                group.next += 1
+                group.counter += 1
+                group.ended = position >= LAST
             else:
                 packet = memory[put : put + length]
-                memory[put : group.stop] = tail
+                memory[put:stop] = tail
                 self._close(group)
                 put = self._buffer.end + VIRTIO_SIZE
                 memory[put : put + length] = packet
@@ -186,7 +106,7 @@ class RecordOpener:
         start = buffer.end
         put = start + VIRTIO_SIZE - SEGMENT_SIZE.size
         stop = put + len(sealed) - TAG_SIZE
-        if stop < put + SEGMENT_SIZE.size + ip.IPV4_HEADER or stop > _ROOM:
+        if stop < put + SEGMENT_SIZE.size + ip.IPV4_HEADER or stop > ROOM:
             self._counters.malformed += 1
             return 0
         sequence = bytes(header[8:HEADER_SIZE])
@@ -250,27 +170,27 @@ class RecordOpener:
         headers = b"".join([datagrams[start : start + HEADER_SIZE] for start in starts])
         return headers == sequence.join(self._prefixes) + sequence
 
-    def _unseal(self, datagram: memoryview, counter: int, into: memoryview) -> bool:
+    def _unseal(self, head: bytes, sequence: bytes, sealed: bytes, into: memoryview) -> bool:
         """Open a segment; whether it was authentic and new."""
         try:
-            self._open(_SALT + datagram[8:HEADER_SIZE], datagram[HEADER_SIZE:], datagram[:8], into)
+            self._open(_SALT + sequence, sealed, head, into)
         except InvalidTag:
             self._counters.forged_packets += 1
             return False
-        if not self._accept(counter):
+        if not self._accept(int.from_bytes(sequence, "little")):
             self._counters.replayed_packets += 1
             return False
         return True
 
-    def _begin(self, stop: int, position: int, counter: int) -> _Group | None:
+    def _begin(self, stop: int, position: int, counter: int) -> SegmentGroup | None:
         """A segment that follows no other has been opened, up to *stop*."""
         try:
-            return _Group(self._buffer.memory, self._buffer.end, stop, position, counter)
+            return SegmentGroup(self._buffer.memory, self._buffer.end, stop, position, counter)
         except DecodeError:
             self._counters.malformed_packets += 1
             return None
 
-    def _close(self, group: _Group) -> None:
+    def _close(self, group: SegmentGroup) -> None:
         """No segment follows: make a packet of those that are there."""
         memory = self._buffer.memory
         try:
@@ -280,3 +200,12 @@ class RecordOpener:
             self._counters.malformed_packets += 1
         else:
             self._buffer.add(group.start, group.stop)
+
+
+def _parted(datagrams: memoryview, step: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Each datagram's header up to the counter, its counter, and its chunk."""
+    whole = len(datagrams) // step * step
+    yield from struct.iter_unpack(f"8s8s{step - HEADER_SIZE}s", datagrams[:whole])
+    if len(datagrams) - whole >= HEADER_SIZE:
+        last = bytes(datagrams[whole:])
+        yield last[:8], last[8:HEADER_SIZE], last[HEADER_SIZE:]

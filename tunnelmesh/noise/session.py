@@ -177,18 +177,22 @@ class Session:
 
         :returns: what is valid until the next call for any session.
         """
-        sealer = self._sealers.get(form.cipher)
-        if sealer is None:
-            aead = record_aead(form.cipher, self._keys.send)
-            buffer = self._records().sealed
-            sealer = RecordSealer(aead, form.cipher, self._remote, buffer)
-            self._sealers[form.cipher] = sealer
+        sealer = self._sealer(form.cipher)
         counter = self.sealed
         if not form.whole and fits(packet, form.datagram):
             self.sealed += packet.count
             return sealer.seal_segments(packet, counter)
         self.sealed += 1
         return sealer.seal_whole(packet, counter, form.datagram)
+
+    def seal_long(self, packet: bytes, form: Form) -> Run:
+        """Turn a packet that is too long for a datagram into a record, which several carry.
+
+        :returns: what is valid until the next call for any session.
+        """
+        counter = self.sealed
+        self.sealed += 1
+        return self._sealer(form.cipher).seal_packet(packet, counter, form.datagram)
 
     def open_records(self, datagrams: memoryview, step: int) -> list[memoryview] | None:
         """Turn records into packets.
@@ -216,6 +220,14 @@ class Session:
             else:
                 opened += opener.open_parts(together, step, records.reassembly)
         return records.opened.packets if opened else None
+
+    def _sealer(self, cipher: int) -> RecordSealer:
+        sealer = self._sealers.get(cipher)
+        if sealer is None:
+            aead = record_aead(cipher, self._keys.send)
+            sealer = RecordSealer(aead, cipher, self._remote, self._records().sealed)
+            self._sealers[cipher] = sealer
+        return sealer
 
     @property
     def arrivals(self) -> tuple[int, int]:

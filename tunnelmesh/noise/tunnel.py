@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from tunnelmesh.bulk.run import Run
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.errors import HandshakeError
 from tunnelmesh.noise import handshake
@@ -125,12 +126,17 @@ class Tunnel:
             return self.send(packet.packets(), now)
         self.tx_packets += packet.count
         self.tx_bytes += packet.length
-        self._expect_answer(now)
-        outputs: list[Output] = [TransmitRun(self, session.seal_record(packet, form))]
-        self._sent(now)
-        if session.needs_rekey(now):
-            outputs += self.initiate(now)
-        return outputs
+        return self._send_run(session, session.seal_record(packet, form), now)
+
+    def send_long(self, packet: bytes, form: Form, now: float) -> list[Output]:
+        """Seal a packet that is too long for a datagram, as a record; or as :meth:`send` does,
+        without a session."""
+        session = self._keys.current
+        if session is None or not session.can_seal(1, now):
+            return self.send([packet], now)
+        self.tx_packets += 1
+        self.tx_bytes += len(packet)
+        return self._send_run(session, session.seal_long(packet, form), now)
 
     def initiate(self, now: float, *, urgent: bool = False) -> list[Output]:
         """Ask the remote peer for a new session, and go on asking for REKEY-ATTEMPT-TIME.
@@ -311,6 +317,14 @@ class Tunnel:
 
     def _seal(self, session: Session, packets: Sequence[bytes], now: float) -> list[Output]:
         outputs: list[Output] = [self._transmit(session.seal(packets), now)]
+        if session.needs_rekey(now):
+            outputs += self.initiate(now)
+        return outputs
+
+    def _send_run(self, session: Session, run: Run, now: float) -> list[Output]:
+        self._expect_answer(now)
+        self._sent(now)
+        outputs: list[Output] = [TransmitRun(self, run)]
         if session.needs_rekey(now):
             outputs += self.initiate(now)
         return outputs

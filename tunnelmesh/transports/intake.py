@@ -59,18 +59,10 @@ class Intake:
             self.hand_over()
             self._source = source
             self._start = self._stop = at
-        for are_records, data in by_kind(_memory[at : at + size], segment, KIND):
-            length = len(data)
-            if not are_records:
-                self._hand_over_records()
-                self._batch += cut(data, segment)
-                self._start = self._stop = at + length
-            elif self._follows(segment, length):
-                self._stop += length
-            else:
-                self.hand_over()
-                self._start, self._stop, self._segment = at, at + length, segment
-            at += length
+        if size == segment and _memory[at] == KIND and self._follows(segment, size):
+            self._stop = at + size  # nearly always, where the kernel joins nothing
+        else:
+            self._sort(at, size, segment)
         if self._stop > KEPT:
             self.hand_over()
         if self._start == self._stop:
@@ -83,6 +75,20 @@ class Intake:
             batch, self._batch = self._batch, []
             self._receiver.batch_received(batch, Endpoint(self._source[0], self._source[1]))
         self._hand_over_records()
+
+    def _sort(self, at: int, size: int, segment: int) -> None:
+        for are_records, data in by_kind(_memory[at : at + size], segment, KIND):
+            length = len(data)
+            if not are_records:
+                self._hand_over_records()
+                self._batch += cut(data, segment)
+                self._start = self._stop = at + length
+            elif self._follows(segment, length):
+                self._stop += length
+            else:
+                self.hand_over()
+                self._start, self._stop, self._segment = at, at + length, segment
+            at += length
 
     def _follows(self, segment: int, length: int) -> bool:
         """Whether records of such lengths continue the run that is there."""
