@@ -7,7 +7,7 @@ import subprocess
 from itertools import combinations
 
 from tests.mesh.meshes import PATIENCE, RELAYED, MeshTestCase
-from tunnelmesh.lab.kernel import punchable
+from tunnelmesh.lab.kernel import connectable, punchable
 from tunnelmesh.lab.kernel.mesh import Peer
 
 TWICE = ("open", "full-cone", "restricted-cone", "port-restricted", "symmetric")
@@ -47,21 +47,26 @@ class MatrixTests(MeshTestCase):
         for name in ("customer", "customer-2"):
             self.world.add_site(f"at-{name}", "port-restricted", behind=carrier).add_host(name)
 
-    def wanted(self) -> set[tuple[str, str]]:
-        """The pairs that are to be on a direct path."""
+    def wanted(self) -> dict[tuple[str, str], str]:
+        """The pairs that are to be on a direct path, and what it is to be made of."""
         kinds = {host.name: site.kind for site in self.world.sites.values() for host in site.hosts}
-        pairs = combinations(sorted(kinds), 2)
-        return {(one, other) for one, other in pairs if punchable(kinds[one], kinds[other])}
+        wanted = {}
+        for one, other in combinations(sorted(kinds), 2):
+            if punchable(kinds[one], kinds[other]):
+                wanted[one, other] = "udp"
+            elif connectable(kinds[one], kinds[other]):
+                wanted[one, other] = "tcp"
+        return wanted
 
-    def direct(self) -> set[tuple[str, str]]:
+    def direct(self) -> dict[tuple[str, str], str]:
         """The pairs that are, by the word of both ends; one end alone is shown as it says."""
         said = {
-            (name, other)
+            (name, other): path
             for name, peer in self.peers.items()
             for other, path in peer.paths().items()
-            if path == "udp"
+            if path in ("udp", "tcp")
         }
-        return {(a, b) for a, b in said if a < b or (b, a) not in said}
+        return {(a, b): path for (a, b), path in said.items() if a < b or said.get((b, a)) != path}
 
     def check_pings(self) -> None:
         """Each pings each."""
@@ -69,7 +74,7 @@ class MatrixTests(MeshTestCase):
         for name, peer in self.peers.items():
             others = [address for other, address in addresses.items() if other > name]
             self.assertEqual(self.ping(peer.host, others), [], f"from {name}")
-            self.assertLessEqual(set(peer.paths().values()), {"udp", *RELAYED}, name)
+            self.assertLessEqual(set(peer.paths().values()), {"udp", "tcp", *RELAYED}, name)
 
     def measure(self, client: Peer, server: Peer) -> float:
         """Bits a second of a TCP flow through the mesh, as it arrives."""

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tunnelmesh.errors import LabError, TunnelMeshError
-from tunnelmesh.lab.kernel import KINDS, World, punchable, reenter
+from tunnelmesh.lab.kernel import KINDS, World, connectable, punchable, reenter
 from tunnelmesh.lab.kernel.control import ask, command_in, running, serve
 from tunnelmesh.lab.kernel.picture import picture
 from tunnelmesh.lab.kernel.record import records
@@ -111,6 +111,8 @@ def _prospects(home: str, office: str) -> str:
     one, other = KINDS[home], KINDS[office]
     if punchable(one, other):
         return "\nThese two can be punched: expect a direct path."
+    if connectable(one, other):
+        return "\nUDP does not pass between these two, but TCP does: expect a direct path over TCP."
     if one.udp and other.udp:
         return "\nPlain hole punching does not open these two."
     return "\nUDP does not pass between these two: expect a relayed path."

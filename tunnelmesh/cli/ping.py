@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import add_arguments, command, lines
+from tunnelmesh.cli.status import path_in_words
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -50,7 +51,7 @@ def _ping(args: argparse.Namespace) -> int:
 def _line(peer: str, pong: dict[str, object]) -> str:
     path = pong["path"]
     assert isinstance(path, dict)
-    by = f"direct, {path['remote']}" if path["kind"] == "udp" else f"relayed, {path['kind']}"
+    by = path_in_words(path)
     if pong["rtt_ms"] is None:
         return f"{peer}: seq {pong['seq']}: no answer ({by if path['kind'] else 'no path'})"
     return f"{peer}: seq {pong['seq']}: {pong['rtt_ms']:.1f} ms ({by})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
@@ -101,18 +101,22 @@ def _print_peers(peers: list[dict[str, Any]]) -> None:
     )
 
 
+def path_in_words(path: Mapping[str, Any]) -> str:
+    """A path, of some kind, for people."""
+    if path["kind"] == "udp":
+        return f"direct, {path['remote']}"
+    if path["kind"] == "tcp":
+        return f"direct over TCP, {path['remote']}"
+    return f"relayed, {path['kind']}"
+
+
 def _row(peer: dict[str, Any]) -> tuple[str, ...]:
     path = peer["path"]
-    if path["kind"] == "udp":
-        way = f"direct, {path['remote']}"
-    elif path["kind"]:
-        way = f"relayed, {path['kind']}"
-    else:
-        way = "no path" if peer["online"] else "offline"
+    absent = "no path" if peer["online"] else "offline"
     return (
         peer["name"],
         peer["address"],
-        way,
+        path_in_words(path) if path["kind"] else absent,
         "" if path["rtt_ms"] is None else f"{path['rtt_ms']:.1f} ms",
         duration(path["since_s"]) if path["kind"] else "",
         amount(peer["rx_bytes"]),

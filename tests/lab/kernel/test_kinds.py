@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.errors import LabError
-from tunnelmesh.lab.kernel.kinds import KINDS, kind_named, punchable
+from tunnelmesh.lab.kernel.kinds import KINDS, connectable, kind_named, punchable
 
 
 class KindTests(SynchronousTestCase):
@@ -50,6 +50,22 @@ class KindTests(SynchronousTestCase):
         for (one, other), expected in cases.items():
             self.assertEqual(punchable(KINDS[one], KINDS[other]), expected, (one, other))
             self.assertEqual(punchable(KINDS[other], KINDS[one]), expected, (one, other))
+
+    def test_connectable(self) -> None:
+        """TCP takes the place of UDP where that does not pass and TCP gets out to any port."""
+        cases = {
+            ("udp-blocked", "udp-blocked"): True,
+            ("udp-blocked", "open"): True,
+            ("udp-blocked", "symmetric"): True,
+            ("udp-blocked", "web-only"): False,
+            ("proxy-only", "open"): False,
+            ("full-cone", "open"): False,
+            ("symmetric", "symmetric"): False,
+            ("dual-stack", "dual-stack"): False,
+        }
+        for (one, other), expected in cases.items():
+            self.assertEqual(connectable(KINDS[one], KINDS[other]), expected, (one, other))
+            self.assertEqual(connectable(KINDS[other], KINDS[one]), expected, (one, other))
 
     def test_unknown(self) -> None:
         """Asking for a kind that is none names those there are."""

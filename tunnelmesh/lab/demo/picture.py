@@ -111,7 +111,7 @@ def _middle(scene: Scene) -> list[tuple[str, str]]:
     rows = [""] * 8
     if scene.is_direct:
         style = STYLES["direct"]
-        rows[1], rows[2] = "direct, UDP", "◀" + "━" * (GAP - 4) + "▶"
+        rows[1], rows[2] = f"direct, {str(here.path).upper()}", "◀" + "━" * (GAP - 4) + "▶"
     elif here.path in LINKS:
         style = STYLES["relayed"]
         rows[1], rows[2] = "no direct path", "┄" * (GAP - 6)

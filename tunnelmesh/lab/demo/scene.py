@@ -102,4 +102,4 @@ class Scene:
     @property
     def is_direct(self) -> bool:
         """Whether both machines use a direct path."""
-        return all(side.path == "udp" for side in self.sides)
+        return all(side.path in ("udp", "tcp") for side in self.sides)

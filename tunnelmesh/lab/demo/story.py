@@ -9,7 +9,7 @@ from tunnelmesh.lab.demo.scene import Scene, Side
 from tunnelmesh.lab.demo.stage import FILE_NAME, HTTP_PORT, PING_EVERY, Stage
 from tunnelmesh.lab.demo.view import View
 from tunnelmesh.lab.demo.witness import Line, Mood, Witness
-from tunnelmesh.lab.kernel import KINDS, punchable
+from tunnelmesh.lab.kernel import KINDS, connectable, punchable
 
 JOINING = 15.0
 """Seconds for two Python programs to start and join, on a small machine."""
@@ -47,7 +47,8 @@ class Story:
         self._witness = Witness(stage, self._scene)
         self._before: int | None = None
         self._pinging = False
-        self._hopeful = punchable(KINDS[one.kind], KINDS[other.kind])
+        kinds = KINDS[one.kind], KINDS[other.kind]
+        self._hopeful = punchable(*kinds) or connectable(*kinds)
 
     def play(self) -> bool:
         """Tell it all.
@@ -153,7 +154,7 @@ class Story:
     def _sum_up(self, intact: bool) -> None:
         say = self._view.say
         self._view.title("What you saw")
-        direct = [each["at"] for each in self._witness.changes if each["to"].startswith("udp")]
+        direct = [each["at"] for each in self._witness.changes if each["to"][:3] in ("udp", "tcp")]
         if direct:
             later = direct[0] - self._witness.changes[0]["at"]
             say(f"  Their first path was relayed; {later:.2f} s later they had a direct one.")

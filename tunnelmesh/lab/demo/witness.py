@@ -103,8 +103,9 @@ class Witness:
         gap = f"after {outage} ms of silence" if outage else "without a gap"
         if after == "none":
             return f"has no path to {name}: {change['cause']}", "broken"
-        if after.startswith("udp "):
-            where = after.replace("udp", "UDP to", 1)
+        carrier, _, at = after.partition(" ")
+        if carrier in ("udp", "tcp"):
+            where = f"{carrier.upper()} to {at}"
             if self._is_new(name, "direct", True):
                 return f"direct: {where}, after {here.other['probes']} probes", "direct"
             return f"direct again: {where}, {gap}", "direct"

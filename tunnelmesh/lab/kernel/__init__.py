@@ -24,9 +24,19 @@ Carrier NAT is a site ``behind`` another; :data:`KINDS` says what the kinds are.
 """
 
 from .host import Host
-from .kinds import KINDS, Kind, punchable
+from .kinds import KINDS, Kind, connectable, punchable
 from .rights import available, reenter
 from .site import Site
 from .world import World
 
-__all__ = ["KINDS", "Host", "Kind", "Site", "World", "available", "punchable", "reenter"]
+__all__ = [
+    "KINDS",
+    "Host",
+    "Kind",
+    "Site",
+    "World",
+    "available",
+    "connectable",
+    "punchable",
+    "reenter",
+]

@@ -57,6 +57,11 @@ class Kind:
         return self.mapping != BLOCKED
 
     @property
+    def tcp(self) -> bool:
+        """Whether TCP passes outwards, to any port."""
+        return not self.proxied and self.name != "web-only"
+
+    @property
     def learns(self) -> bool:
         """Whether its mappings are kept in maps that the packets fill in."""
         return self.ports == SHUFFLED
@@ -120,3 +125,9 @@ def punchable(one: Kind, other: Kind) -> bool:
         a.mapping == ADDRESS_AND_PORT_DEPENDENT and b.filtering == ADDRESS_AND_PORT_DEPENDENT
         for a, b in pairs
     )
+
+
+def connectable(one: Kind, other: Kind) -> bool:
+    """Whether two hosts are to connect over TCP, since UDP does not pass between them."""
+    blocked = not (one.udp and other.udp) and not (one.ipv6 and other.ipv6)
+    return blocked and one.tcp and other.tcp
