@@ -16,7 +16,7 @@ MAX_DEPTH = 32
 
 
 def parse(document: bytes) -> Element:
-    """Read a document; tags are given without their namespaces, in which routers err.
+    """Read a document; tags are given without their prefixes, which some routers do not declare.
 
     A document type is refused, and with it everything that it could define: entities that grow a
     thousandfold, and entities that are files or other hosts.
@@ -34,17 +34,17 @@ def parse(document: bytes) -> Element:
         depth += 1
         if elements > MAX_ELEMENTS or depth > MAX_DEPTH:
             raise DecodeError("XML with too many elements")
-        builder.start(tag.rpartition(" ")[2], {})
+        builder.start(tag.rpartition(":")[2], {})
 
     def end(tag: str) -> None:
         nonlocal depth
         depth -= 1
-        builder.end(tag.rpartition(" ")[2])
+        builder.end(tag.rpartition(":")[2])
 
     def refuse(*_: object) -> None:
         raise DecodeError("XML with a document type")
 
-    parser = expat.ParserCreate(namespace_separator=" ")
+    parser = expat.ParserCreate()
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
