@@ -59,8 +59,12 @@ def _kind(gateway: Nat) -> str:
     return next((k for k, b in KINDS.items() if b == gateway.behaviour), "?")
 
 
-def may_be_direct(a: Place, b: Place) -> bool:
-    """Whether simultaneous punching opens the way between two machines' places."""
+def may_be_direct(a: Place, b: Place) -> bool | None:
+    """Whether there is a direct way between two machines' places.
+
+    :returns: None where it takes guessing ports, which may be in vain on such lines, or where one
+        NAT of two spoils it.
+    """
     if a is b:
         return True
     for place in (a, b):
@@ -73,7 +77,10 @@ def may_be_direct(a: Place, b: Place) -> bool:
     def strict(place: Place) -> bool:
         return any(gate.behaviour.filtering == STRICT for gate in place.gateways)
 
-    return not (symmetric(a) and strict(b)) and not (symmetric(b) and strict(a))
+    if not (symmetric(a) and strict(b)) and not (symmetric(b) and strict(a)):
+        return True
+    random = all(_kind(gate) == "symmetric" for place in (a, b) for gate in place.gateways)
+    return False if random else None
 
 
 class World:

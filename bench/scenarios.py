@@ -32,6 +32,7 @@ from twisted.python.monkey import MonkeyPatcher
 
 from bench.random_world import World, may_be_direct
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
+from tunnelmesh.nat.birthday import MOST_SOCKETS
 from tunnelmesh.paths.ladder import MAX_WAYS
 
 SETTLE = 60.0
@@ -46,6 +47,10 @@ CHANGES = 6
 
 MAX_CALLS = 60
 """Delayed calls of one machine at rest: a few for each other machine, and some for its links."""
+
+MAX_UDP_PORTS = 11
+"""UDP sockets of one machine besides those of guessed ports: one for each family, and those that
+look at the NAT."""
 
 MAX_CONNECTIONS = 8
 """TCP connections of one machine, those that still say goodbye included."""
@@ -181,9 +186,12 @@ class Scenario(World):
             for here, there in ((one, other), (other, one)):
                 pair = here.host.name, there.host.name
                 kind = here.path_to(there.host.name)
-                if kind is None or (kind == "udp") != expected:
+                if kind is None or (expected is not None and (kind == "udp") != expected):
                     wanted = "a direct path" if expected else "the relay"
                     return f"{pair[0]} reaches {pair[1]} by {kind}, and not by {wanted}"
+                back = there.path_to(here.host.name)
+                if (kind == "udp") != (back == "udp"):
+                    return f"{pair[0]} reaches {pair[1]} by {kind}, which answers by {back}"
                 if self._heard.get(pair, -1.0) < began:
                     return f"{pair[0]} has no answer from {pair[1]} ({kind})"
         if self._stream.received < len(self._stream.sent) - 20_000:
@@ -213,12 +221,13 @@ class Scenario(World):
         node = peer.node
         assert node is not None
         others = len(self.peers) - 1
+        guessing = others * MAX_WAYS + (MOST_SOCKETS if node.hard.running else 0)
         sizes = {
             "remote peers": (len(node.mesh.members.remotes), others),
             "ways": (max(len(r.ladder.ways) for r in node.mesh.members.remotes.values()), MAX_WAYS),
             "sessions": (len(node.link._routes), 3),
             "delayed calls": (len(peer.host.getDelayedCalls()), MAX_CALLS),
-            "UDP ports": (len(peer.host.datagram_ports._bound), 2),
+            "UDP ports": (len(peer.host.datagram_ports._bound), MAX_UDP_PORTS + guessing),
             "connections": (len(peer.host.sockets._connections), MAX_CONNECTIONS),
         }
         for what, (size, bound) in sizes.items():

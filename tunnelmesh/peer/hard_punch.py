@@ -72,6 +72,11 @@ class HardPunching:
         self._allowance = TokenBucket(AN_HOUR / 3600, BURST)
         self._running: HardPunch | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self._running is not None
+
     def begin(
         self,
         tactic: Tactic,
