@@ -108,22 +108,24 @@ class HardMeetings:
         pauses = PAUSES[way]
         return now - at >= pauses[min(failures, len(pauses) - 1)]
 
-    def begin(self, a: Presence, b: Presence, number: int, now: float) -> bool:
-        """Have both prepare, unless one of their networks is in another hard meeting.
+    def is_busy(self, a: Presence, b: Presence) -> bool:
+        """Whether one of their networks is in a hard meeting."""
+        networks = _networks(a, b)
+        return networks is not None and not networks.isdisjoint(self._busy)
+
+    def begin(self, a: Presence, b: Presence, number: int, now: float) -> None:
+        """Have both prepare; their networks are not busy.
 
         :param number: the meeting's.
         """
         networks = _networks(a, b)
-        self._end_overdue(now)
-        if networks is None or not networks.isdisjoint(self._busy):
-            return False
+        assert networks is not None
         meeting = _Meeting(number, (a, b), networks, now + PREPARING)
         self._meetings[number] = meeting
         for network in networks:
             self._busy[network] = meeting
         for side in (a, b):
             side.send(signal.Prepare(number))
-        return True
 
     def prepared(self, side: Presence, answer: signal.Prepared, now: float) -> Arranged | None:
         """A peer has prepared.

@@ -42,6 +42,9 @@ MEMBERS_KEPT = 1 << 12
 PAIRS_KEPT = 1 << 16
 """Pairs whose last meeting is remembered: some ten megabytes."""
 
+MOST_POSTPONED = 256
+"""Pairs that wait for others' hard meetings; more will ask again by themselves."""
+
 Pair = frozenset[IPv4Address]
 
 
@@ -86,6 +89,7 @@ class Rendezvous:
         self._rate = TokenBuckets(BURST, INTERVAL, PAIRS_KEPT)
         self._member_rate = TokenBuckets(MEMBER_BURST, MEMBER_INTERVAL, MEMBERS_KEPT)
         self._waiting: dict[IPv4Address, set[IPv4Address]] = {}
+        self._postponed: dict[Pair, tuple[Presence, Presence]] = {}
 
     def asked(self, asker: Presence, address: IPv4Address, now: float) -> None:
         """A peer wants to meet another.
@@ -116,8 +120,12 @@ class Rendezvous:
             self._tell(ready.sides, ready.number, ready.descriptions, ready.tactics)
 
     def punched(self, presence: Presence, report: signal.Punched, now: float) -> None:
-        """A peer's hard punch is over."""
+        """A peer's hard punch is over: let one begin that waited for it."""
         self.hard.punched(presence, report, now)
+        postponed, self._postponed = self._postponed, {}
+        for asker, other in postponed.values():
+            if self._online.get(asker.member.address) is asker:
+                self.asked(asker, other.member.address, now)
 
     def left(self, presence: Presence) -> None:
         """A peer is not online any more."""
@@ -126,6 +134,12 @@ class Rendezvous:
     def _wait(self, silent: Presence, other: Presence) -> None:
         """A meeting needs both descriptions; peers send theirs soon after signing in."""
         self._waiting.setdefault(silent.member.address, set()).add(other.member.address)
+
+    def _postpone(self, asker: Presence, other: Presence) -> None:
+        """Hold a hard meeting when the one that is in its way is over."""
+        pair = frozenset((asker.member.address, other.member.address))
+        if len(self._postponed) < MOST_POSTPONED:
+            self._postponed[pair] = asker, other
 
     def _meet(self, asker: Presence, other: Presence, now: float) -> None:
         a, b = asker, other
@@ -136,6 +150,15 @@ class Rendezvous:
         last = self._last.get(pair)
         if last and now - last.at < CROSSING and last.descriptions == descriptions:
             return
+        # IPv6 is likely to work; if it has just been tried, it is not.
+        tried = last is not None and last.descriptions == descriptions
+        assert a.description is not None
+        assert b.description is not None
+        hard = tried or not share_ipv6(a.description, b.description)
+        hard = hard and self.hard.may_help(a, b, now)
+        if hard and self.hard.is_busy(a, b):
+            self._postpone(asker, other)
+            return
         if not self._rate.take(pair, now):
             return
         if not self._member_rate.take(asker.member.address, now):
@@ -145,13 +168,7 @@ class Rendezvous:
         if len(self._last) > PAIRS_KEPT:
             self._last.popitem(last=False)
         number = self._random.getrandbits(32)
-        assert a.description is not None
-        assert b.description is not None
-        # IPv6 is likely to work; if it has just been tried, it is not.
-        plain = share_ipv6(a.description, b.description) and not (
-            last and last.descriptions == descriptions
-        )
-        if not plain and self.hard.may_help(a, b, now):
+        if hard:
             self.hard.begin(a, b, number, now)
         else:
             self._tell((a, b), number, (a.description, b.description), (None, None))

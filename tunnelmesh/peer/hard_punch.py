@@ -33,7 +33,7 @@ LOOK = 0.5
 """Seconds between looks at the link to the coordinator, which shares the router."""
 
 SLOWER = 2.0
-SLOWER_BY = 0.2
+SLOWER_BY = 0.5
 """The link is in distress when its round trip is so many times, and so many seconds more, than it
 was before: the router has more to do than it can."""
 

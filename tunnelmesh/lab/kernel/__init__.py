@@ -24,7 +24,7 @@ Carrier NAT is a site ``behind`` another; :data:`KINDS` says what the kinds are.
 """
 
 from .host import Host
-from .kinds import KINDS, Kind, connectable, punchable
+from .kinds import KINDS, Kind, connectable, guessable, punchable
 from .rights import available, reenter
 from .site import Site
 from .world import World
@@ -37,6 +37,7 @@ __all__ = [
     "World",
     "available",
     "connectable",
+    "guessable",
     "punchable",
     "reenter",
 ]

@@ -127,6 +127,18 @@ def punchable(one: Kind, other: Kind) -> bool:
     )
 
 
+def guessable(one: Kind, other: Kind) -> bool:
+    """Whether a direct path, which plain punching does not find, is found by guessing ports.
+
+    Where one side's ports are random the other's must not depend on the destination; ports in
+    sequence can be guessed by both.
+    """
+    if punchable(one, other) or not (one.udp and other.udp):
+        return False
+    ports = [kind.ports for kind in (one, other) if kind.mapping == ADDRESS_AND_PORT_DEPENDENT]
+    return ports == [RANDOM] or set(ports) == {SEQUENTIAL}
+
+
 def connectable(one: Kind, other: Kind) -> bool:
     """Whether two hosts are to connect over TCP, since UDP does not pass between them."""
     blocked = not (one.udp and other.udp) and not (one.ipv6 and other.ipv6)
