@@ -196,7 +196,8 @@ class WordsTests(CommandTestCase):
             STATUS["nat"]
             | {
                 "in_words": "A symmetric NAT: another port for every destination.",
-                "addresses": ["192.168.1.2"],
+                "addresses": ["192.168.1.2", "2001:db8::1"],
+                "external6": "[2001:db8::1]:4000",
                 "coordinator": STATUS["coordinator"],
                 "proxy": None,
                 "failures": {"ssh": "no answer"},
@@ -211,6 +212,7 @@ class WordsTests(CommandTestCase):
             }
         )
         status, out, _ = self.run_command("netcheck")
+        self.assertIn("over IPv6    [2001:db8::1]:4000\n", out)
         self.assertEqual(status, 0)
         self.assertIn("forwarded    203.0.113.9:51820 by hand, 198.51.100.7:41641 by PCP\n", out)
         for words in ("A symmetric NAT", "random ones", "192.168.1.2", "not by ssh: no answer"):

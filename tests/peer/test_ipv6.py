@@ -74,6 +74,18 @@ class Ipv6Tests(Ipv6TestCase):
         here.host.move_to(self.nats[0], "192.168.1.2")
         self.until(lambda: self.remotes(here, there) == ("198.51.100.2", "198.51.100.1"), 5)
 
+    def test_a_better_way_appears(self) -> None:
+        """IPv6 that comes later is taken, though the path over IPv4 goes on."""
+        here = self.add6("here", "port-restricted")
+        there = self.add6("there", "port-restricted", "2001:db8:2::2")
+        self.until(lambda: self.remotes(here, there) == ("198.51.100.2", "198.51.100.1"))
+        here.host.move_to(self.nats[0], "192.168.1.2", "2001:db8:1::2")
+        self.until(lambda: self.remotes(here, there) == ("2001:db8:2::2", "2001:db8:1::2"), 5)
+        self.internet.run(5)
+        met = remote(here, "there").pursuit.attempts
+        self.internet.run(60)
+        self.assertEqual(remote(here, "there").pursuit.attempts, met)
+
     def test_reflexive(self) -> None:
         """The coordinator's STUN server answers over IPv6 where it has that, unasked."""
         self.coordinator.kill()

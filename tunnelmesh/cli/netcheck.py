@@ -39,12 +39,20 @@ def _netcheck(args: argparse.Namespace) -> int:
     print(f"  filtering    {answer['filtering']}")
     print(f"  ports        {answer['ports']}")
     print(f"  seen as      {answer['external'] or 'nothing: no answer to STUN'}")
+    print(f"  over IPv6    {_over_ipv6(answer)}")
     print(f"  forwarded    {_forwarded(answer['forwards'])}")
     print(f"  addresses    {', '.join(answer['addresses']) or 'none'}")
     print(f"  coordinator  {_coordinator(answer)}")
     for route, reason in answer["failures"].items():
         print(f"  not by {route}: {reason}")
     return 0
+
+
+def _over_ipv6(answer: dict[str, Any]) -> str:
+    """How the coordinator sees the IPv6 socket, if there is IPv6."""
+    if not any(":" in address for address in answer["addresses"]):
+        return "no public address"
+    return answer["external6"] or "a public address, which the coordinator does not see"
 
 
 def _forwarded(forwards: dict[str, Any]) -> str:

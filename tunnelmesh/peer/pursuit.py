@@ -42,6 +42,7 @@ class Pursuit:
     :ivar attempts: attempts to punch.
     :ivar hard: the search where that cannot find one.
     :ivar tcp: the search over TCP, for want of UDP.
+    :ivar curious: whether to meet though a direct path is in use: there may be a shorter one now.
     :ivar left_out: candidates that were told but not probed.
     """
 
@@ -59,6 +60,7 @@ class Pursuit:
         self.met_at: float | None = None
         self.probes = 0
         self.attempts = 0
+        self.curious = False
         self.left_out = 0
         self._address = address
         self._seal = seal
@@ -114,10 +116,16 @@ class Pursuit:
         """Something changed: look again soon."""
         self._retry.hint(now)
 
+    def network_changed(self, now: float) -> None:
+        """This machine is in another network: meet once, whatever path there is."""
+        self.curious = True
+        self.hint(now)
+
     def meet(self, meet: Meet, now: float) -> None:
         """The coordinator has told both sides to punch."""
         self.them = meet.them
         self.met_at = now
+        self.curious = False
         if self._relay_only or meet.them.relay_only:
             return
         own = self._around.own()

@@ -134,7 +134,7 @@ class Remote:
         """This machine's own network changed: doubt every path and look for new ones."""
         now = self._now()
         self.ladder.doubt(now)
-        self.pursuit.hint(now)
+        self.pursuit.network_changed(now)
         self._rearm()
 
     def meet(self, meet: Meet) -> None:
@@ -289,9 +289,10 @@ class Remote:
 
     @property
     def _wants_meeting(self) -> bool:
-        if self.ladder.is_best or self.relay_only:
+        if self.relay_only:
             return False
-        if self.ladder.is_direct and not self.pursuit.punchable:
+        improvable = not self.ladder.is_direct or self.pursuit.punchable
+        if not self.pursuit.curious and (self.ladder.is_best or not improvable):
             return False
         return self.wanted and self.online and self._around.relay.link is not None
 

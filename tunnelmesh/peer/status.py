@@ -21,7 +21,7 @@ def milliseconds(seconds: float | None) -> float | None:
 def status(node: Node) -> dict[str, Any]:
     """The object that ``tunnelmesh status --json`` prints."""
     now = node.now()
-    behaviour = node.network.behaviour
+    behaviour, external6 = node.network.behaviour, node.network.external6
     members = node.mesh.members
     link = node.link
     session = link.session
@@ -38,6 +38,7 @@ def status(node: Node) -> dict[str, Any]:
             "filtering": str(behaviour.filtering),
             "external": None if behaviour.external is None else str(behaviour.external),
             "ports": in_words(behaviour.allocation),
+            "external6": None if external6 is None else str(external6),
             "forwards": node.forwards.described(),
         },
         "coordinator": {
@@ -81,6 +82,7 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "attempts": remote.pursuit.attempts,
         "probes": remote.pursuit.probes,
         "guessing": guessing(remote),
+        "candidates_left_out": remote.pursuit.left_out,
         "signalled_s": None if met_at is None else round(now - met_at, 3),
     }
 
