@@ -105,6 +105,22 @@ class LoadTests(SynchronousTestCase):
         message = self.refused({"tls-key": "/key.pem"}, role=CoordinatorConfig)
         self.assertIn("tls-certificate and tls-key go together", message)
 
+    def test_peers_by_relay_or_never(self) -> None:
+        """No peer can be both, and none be reached if neither way is left."""
+        both = {"relay-only-peers": "a,b", "direct-only-peers": "b"}
+        self.assertIn("both name b", self.refused(both))
+        self.assertIn(
+            "relay-only leaves no way", self.refused({"direct-only-peers": "b", "relay-only": True})
+        )
+        peer = load(PeerConfig, {"relay-only-peers": "a"}, self.file(b'direct-only-peers = ["b"]'))
+        self.assertEqual((peer.relay_only_peers, peer.direct_only_peers), ({"a"}, {"b"}))
+
+    def test_advertised(self) -> None:
+        """Ports that were forwarded by hand, one or several."""
+        peer = load(PeerConfig, {"advertise": "192.0.2.1:7,home.example:8"})
+        self.assertEqual(peer.advertise, (("192.0.2.1", 7), ("home.example", 8)))
+        self.assertIn("--advertise must be HOST:PORT", self.refused({"advertise": "7"}))
+
     def test_secrets_stay_secret(self) -> None:
         """Neither a message nor a repr shows a password or an invitation."""
         message = self.refused({"proxy": "http://me:hunter2@proxy"})

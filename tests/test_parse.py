@@ -21,6 +21,8 @@ READERS = [
     parse.host,
     parse.address,
     parse.pool,
+    parse.names,
+    parse.endpoints,
 ]
 
 TOML_VALUES = st.one_of(
@@ -61,6 +63,14 @@ class ParseTests(SynchronousTestCase):
             (parse.host, "192.0.2.1", "192.0.2.1"),
             (parse.address, "192.0.2.1", "192.0.2.1"),
             (parse.pool, "10.9.0.0/16", IPv4Network("10.9.0.0/16")),
+            (parse.names, "Home, robot", frozenset({"home", "robot"})),
+            (parse.names, ["home"], frozenset({"home"})),
+            (
+                parse.endpoints,
+                "192.0.2.1:51820,[2001:DB8::1]:1,Home.example:9",
+                (("192.0.2.1", 51820), ("2001:db8::1", 1), ("home.example", 9)),
+            ),
+            (parse.endpoints, ["192.0.2.1:51820"], (("192.0.2.1", 51820),)),
         ]:
             self.assertEqual(reader(value), result, (reader, value))
 
@@ -102,6 +112,20 @@ class ParseTests(SynchronousTestCase):
             (parse.host, "a..b"),
             (parse.host, "a b"),
             (parse.address, "example.org"),
+            (parse.names, ""),
+            (parse.names, "a,,b"),
+            (parse.names, ["a", 1]),
+            (parse.names, ["a"] * 65),
+            (parse.names, {"a": 1}),
+            (parse.endpoints, ""),
+            (parse.endpoints, "192.0.2.1"),
+            (parse.endpoints, "192.0.2.1:0"),
+            (parse.endpoints, "192.0.2.1:65536"),
+            (parse.endpoints, "2001:db8::1:80"),
+            (parse.endpoints, "me@192.0.2.1:80"),
+            (parse.endpoints, "192.0.2.1:80/x"),
+            (parse.endpoints, [":80"]),
+            (parse.endpoints, [80]),
             (parse.pool, "100.96.0.1/16"),
             (parse.pool, "100.96.0.0/30"),
             (parse.pool, "fd00::/48"),

@@ -146,16 +146,10 @@ def endpoints(value: object) -> tuple[tuple[str, int], ...]:
     :returns: hosts, as names or addresses, with ports.
     :raises ValueError: if one is malformed, or there are too many.
     """
-    found = []
-    for each in _several(value):
-        try:
-            url = urlsplit(f"//{each}")
-            if not url.port or url.path or url.query or url.fragment or url.username is not None:
-                raise ValueError
-            found.append((host(url.hostname), url.port))
-        except ValueError:
-            raise ValueError("must be HOST:PORT, or several of them with commas") from None
-    return tuple(found)
+    try:
+        return tuple(map(_endpoint, _several(value)))
+    except ValueError:
+        raise ValueError("must be HOST:PORT, or several of them with commas") from None
 
 
 def names(value: object) -> frozenset[str]:
@@ -167,6 +161,13 @@ def names(value: object) -> frozenset[str]:
         return frozenset(map(name, _several(value)))
     except ValueError:
         raise ValueError("must be names of peers, with commas") from None
+
+
+def _endpoint(value: object) -> tuple[str, int]:
+    url = urlsplit(f"//{value}")
+    if not url.port or url.path or url.query or url.fragment or url.username is not None:
+        raise ValueError
+    return host(url.hostname), url.port
 
 
 def _several(value: object) -> list[object]:
