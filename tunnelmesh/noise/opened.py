@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunnelmesh.bulk.description import headers_of
+from tunnelmesh.bulk.super_packet import MIN_TCP_SEGMENT
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire import ip
 from tunnelmesh.wire.record import LAST
@@ -78,8 +79,10 @@ class SegmentGroup:
 
         :raises DecodeError: if a last segment, alone, does not fit its template.
         """
-        if not (self.ended and self.next == self.first + 1 and self.first):
+        if not self.ended or self.next > self.first + 1:
             return self.size
+        if not self.first:  # and the only one
+            return max(self.size, MIN_TCP_SEGMENT)
         before = ip.packet_length(self.template) - len(self.template) - self.size
         if before <= 0 or before % self.first or before // self.first < self.size:
             raise DecodeError("segment does not fit its template")

@@ -201,6 +201,9 @@ class Session:
         :returns: packets, each with a virtio header that fits it before it, valid until the next
             call for any session. None, instead of a list, if no record was authentic and new.
         """
+        if step <= HEADER_SIZE or len(datagrams) <= HEADER_SIZE:
+            self._counters.malformed += -(-len(datagrams) // step)
+            return None
         records = self._records()
         records.opened.clear()
         opened = 0
