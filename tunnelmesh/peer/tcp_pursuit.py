@@ -56,6 +56,17 @@ class TcpPursuit:
         """Whether this may lead to something."""
         return needed(own, them) and self._vain < TRIES and self._around.tcp.hopeful
 
+    def in_words(self, own: Describe, them: Describe, name: str) -> list[str]:
+        """What stands in the way of a direct path over TCP, where there is one to be sought."""
+        if not needed(own, them) or own.relay_only or them.relay_only:
+            return []
+        words = f"tried with {self.connects} connections, in vain"
+        if not self._around.tcp.hopeful:
+            words = "TCP from your network does not reach the coordinator's STUN ports"
+        elif them.tcp is None and not self.connects:
+            words = f"TCP from {name}'s network has not reached the coordinator's STUN ports"
+        return [f"direct over TCP: {words}"]
+
     def meet(self, own: Describe, them: Describe, start: float) -> None:
         """Both sides are told to begin at *start*."""
         if not needed(own, them):

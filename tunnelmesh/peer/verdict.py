@@ -86,6 +86,9 @@ def _summary(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
     kind = remote.path_kind
     if kind == "udp":
         return f"Direct: {remote.describe(remote.ladder.current)}."
+    if kind == "tcp":
+        why = _because(remote, own, you, they)
+        return f"Direct over TCP: {remote.describe(remote.ladder.current)}, {why}."
     if kind is None:
         if not remote.online:
             return f"No path: {remote.name} is offline, or has lost its coordinator."
@@ -126,6 +129,8 @@ def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[
         lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
     if pursuit.attempts:
         lines.append(f"attempts to punch: {pursuit.attempts}, with {pursuit.probes} probes sent")
+    if pursuit.them is not None and remote.path_kind not in ("udp", "tcp"):
+        lines += pursuit.tcp.in_words(own, pursuit.them, remote.name)
     if pursuit.hard.last is not None:
         lines.append(hard_verdict.evidence(pursuit.hard.last))
     lines += [f"no link by {route}: {reason}" for route, reason in sorted(failures.items())]
