@@ -26,6 +26,9 @@ class NearTests(MeshTestCase):
                     ),
                     f"{here.name} to reach {there.name} at {wanted[there.name]}",
                 )
+        for host in dual:
+            seen = peers[host.name].status()["nat"]["external6"]
+            self.assertTrue(seen.startswith(f"[{host.addresses6[0]}]:"), seen)
         one, other = (peers[host.name] for host in hidden)
         self.assertIn(one.path_to(other.name), RELAYED)
         self.assertEqual(self.ping(one.host, [other.address]), [])

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
+from tunnelmesh.peer.verdict import explain
 from tunnelmesh.wire.signal import REFLEXIVE
 
 COORDINATOR6 = "2001:db8::a"
@@ -62,6 +63,11 @@ class Ipv6Tests(Ipv6TestCase):
         node(here).mesh.network_changed()
         self.until(lambda: not remote(here, "there").pursuit.hopeful)
         self.assertEqual(here.path_to("there"), "ssh")
+        told = explain(remote(here, "there"), node(here).describe(), {})
+        self.assertIn("with IPv6", told.evidence[0])
+        self.assertIn(
+            "switch on IPv6 in there's network: you have it, and it has no NAT", told.advice
+        )
         there.host.unplug()
         there.host.move_to(self.nats[1], "192.168.1.2", "2001:db8:2::2")
         self.until(lambda: here.path_to("there") == there.path_to("here") == "udp", 10)

@@ -74,6 +74,11 @@ def endpoints_to_try(
     return [each for each in others if is_probeable(each, addresses)]
 
 
+def has_ipv6(described: Describe) -> bool:
+    """Whether a peer tells of an IPv6 address of its own."""
+    return bool(_hosts6(described))
+
+
 def share_ipv6(one: Describe, other: Describe) -> bool:
     """Whether two peers both have IPv6, where nothing translates and firewalls can be opened."""
     return any(is_probeable(to, {c.endpoint.host for c in one.candidates}) for to in _hosts6(other))

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunnelmesh.nat.allocation import in_words
 from tunnelmesh.nat.behaviour import Filtering, Flavour, Mapping, NatBehaviour, punchable
-from tunnelmesh.nat.candidates import behaviour_of
+from tunnelmesh.nat.candidates import behaviour_of, has_ipv6, share_ipv6
 from tunnelmesh.peer import hard_verdict
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.status import milliseconds
@@ -74,6 +74,8 @@ def _side(described: Describe | None) -> str:
         words += f" (ports: {in_words(behaviour.allocation)})"
     if behaviour.forwarded:
         words += ", with a port forwarded by the router"
+    if has_ipv6(described):
+        words += ", with IPv6"
     if described.relay_only:
         words = "told to use the relay only"
     if described.link in _LINKS:
@@ -110,6 +112,8 @@ def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
     if own.relay_only or (them is not None and them.relay_only):
         who = "this machine" if own.relay_only else remote.name
         return f"because {who} was told to use the relay only"
+    if them is not None and share_ipv6(own, them):
+        return "although both have IPv6, over which nothing has got through yet"
     if you.mapping is Mapping.BLOCKED:
         return "because UDP does not get out of your network"
     if they is None:
@@ -158,6 +162,11 @@ def _advice(
             )
         elif behaviour.filtering is Filtering.UNKNOWN and behaviour.external is None:
             advice.append(f"{whose} NAT is still being classified: ask again in a few seconds")
+    them = remote.pursuit.them
+    if them is not None and has_ipv6(own) != has_ipv6(them):
+        lacking, having = ("your", remote.name) if has_ipv6(them) else (f"{remote.name}'s", "you")
+        has = "has" if has_ipv6(them) else "have"
+        advice.append(f"switch on IPv6 in {lacking} network: {having} {has} it, and it has no NAT")
     if own.link == "websocket" and any(route.startswith("ssh") for route in failures):
         advice.append("allow TCP to the coordinator's SSH port: it is the faster relay")
     return tuple(dict.fromkeys(advice))
