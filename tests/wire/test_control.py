@@ -6,19 +6,36 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire import control
-from tunnelmesh.wire.control import ECHO_REPLY, ECHO_REQUEST, Echo
+from tunnelmesh.wire.control import (
+    ABILITIES,
+    ARRIVALS,
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    Abilities,
+    Arrivals,
+    Control,
+    Echo,
+)
+
+WORD = st.integers(0, 2**64 - 1)
 
 
 class ControlTests(SynchronousTestCase):
     """Messages between peers inside the tunnel."""
 
-    @given(st.sampled_from([ECHO_REQUEST, ECHO_REPLY]), st.integers(0, 2**64 - 1))
-    @settings(max_examples=50, derandomize=True)
-    def test_round_trip(self, kind: int, token: int) -> None:
-        """An echo survives the padding that WireGuard adds."""
-        plaintext = Echo(kind, token).encode()
+    @given(
+        st.one_of(
+            st.builds(Echo, st.sampled_from([ECHO_REQUEST, ECHO_REPLY]), WORD),
+            st.builds(Abilities, st.integers(0, 255), st.integers(0, 255), st.booleans()),
+            st.builds(Arrivals, WORD, WORD),
+        )
+    )
+    @settings(max_examples=80, derandomize=True)
+    def test_round_trip(self, message: Control) -> None:
+        """A message survives the padding that WireGuard adds."""
+        plaintext = message.encode()
         self.assertTrue(control.is_control(plaintext))
-        self.assertEqual(Echo(kind, token), control.decode(plaintext + bytes(4)))
+        self.assertEqual(message, control.decode(plaintext + bytes(12)))
 
     @given(st.binary(min_size=1, max_size=40))
     @settings(max_examples=100, derandomize=True)
@@ -28,7 +45,8 @@ class ControlTests(SynchronousTestCase):
             message = control.decode(plaintext)
         except DecodeError:
             return
-        self.assertEqual(message is not None, plaintext[0] in (ECHO_REQUEST, ECHO_REPLY))
+        known = plaintext[0] in (ECHO_REQUEST, ECHO_REPLY, ABILITIES, ARRIVALS)
+        self.assertEqual(message is not None, known)
 
     def test_ip_is_no_control(self) -> None:
         """IP packets begin with their version."""
