@@ -119,6 +119,7 @@ class HardPunch:
 
     :ivar tactic: what this side does.
     :ivar outcome: how it ended, for people; None while it runs.
+    :ivar direct: whether there was a direct path then.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class HardPunch:
     ) -> None:
         self.tactic = tactic
         self.outcome: str | None = None
+        self.direct = False
         self._shared = shared
         self._volley = volley
         self._seal = seal
@@ -145,11 +147,6 @@ class HardPunch:
     def probes(self) -> int:
         """Packets sent."""
         return self._volley.probes
-
-    @property
-    def direct(self) -> bool:
-        """Whether it has hit."""
-        return self._volley.hit
 
     def seen(self, path: IPath, now: float) -> None:
         """An authentic ping of the peer came in at a fresh socket."""
@@ -170,14 +167,15 @@ class HardPunch:
         for number, socket in list(self._sockets.items()):
             if isinstance(path, FreshPath) and path.transport is socket:
                 del self._sockets[number]
-        self.end("it found a way")
+        self.end("it found a way", direct=True)
         return rtt
 
-    def end(self, outcome: str) -> None:
+    def end(self, outcome: str, *, direct: bool = False) -> None:
         """Send no more, and close what is not the path."""
         if self.outcome is not None:
             return
         self.outcome = outcome
+        self.direct = direct
         self._volley.stop()
         self._timer.cancel()
         sockets, self._sockets = self._sockets, {}

@@ -76,10 +76,15 @@ class HardPursuit:
         """
         return None if self.last is None else self.last.ponged(token, path, now)
 
-    def stop(self, outcome: str) -> None:
-        """Send no more."""
+    def found(self) -> None:
+        """A direct path is in use: the other side has hit, or plain punching has."""
         if self.last is not None:
-            self.last.end(outcome)
+            self.last.end("it found a way", direct=True)
+
+    def stop(self, why: str) -> None:
+        """Break it off."""
+        if self.last is not None:
+            self.last.end(why)
 
     def _ended(self, punch: HardPunch) -> None:
         self._spent[punch.tactic.style] += punch.probes
