@@ -132,8 +132,9 @@ class VerdictTests(WorldTestCase):
             ("symmetric", "port-restricted", "udp", "Direct", ""),
             ("port-restricted", "symmetric", "udp", "Direct", ""),
             ("symmetric", "symmetric-sequential", "ssh", "both", "forward a UDP port"),
-            ("udp-blocked", "full-cone", "ssh", "your network", "outbound UDP in your"),
-            ("full-cone", "udp-blocked", "ssh", "there's network", "outbound UDP in there's"),
+            ("udp-blocked", "full-cone", "tcp", "Direct over TCP", "outbound UDP in your"),
+            ("full-cone", "udp-blocked", "tcp", "there's network", "outbound UDP in there's"),
+            ("udp-blocked", "web-only", "ssh", "your network", "outbound UDP in there's"),
         ):
             said, advised = self.verdict(here, there, way)
             self.assertIn(summary, said)

@@ -74,7 +74,7 @@ class LiveChangesTests(ResilienceTestCase):
         """SSH blocked: WebSocket; unblocked: SSH; the coordinator killed: direct pairs do not
         notice, and relayed ones talk again soon after it is back."""
         hotel = self.world.add_site("hotel", "udp-blocked")
-        tablet = self.join(hotel, "tablet")
+        tablet = self.join(hotel, "tablet", "--relay-only")
         _, _, laptop, server = self.pair("port-restricted", "full-cone")
         self.until_direct(laptop, server)
         self.until_path(tablet, server)

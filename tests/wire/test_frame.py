@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire import frame
-from tunnelmesh.wire.frame import MAX_BODY, RELAY, SIGNAL, FrameDecoder
+from tunnelmesh.wire.frame import BATCH, MAX_BODY, RELAY, SIGNAL, FrameDecoder
 
 FRAMES = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=300)), max_size=8)
 
@@ -71,3 +71,32 @@ class RelayTests(SynchronousTestCase):
     def test_empty_datagram(self) -> None:
         """An empty datagram would let a frame carry any number of them: refused."""
         self.assertRaises(DecodeError, frame.decode_relay, bytes(4) + bytes(2))
+
+
+class BatchTests(SynchronousTestCase):
+    """Batches of datagrams between two peers."""
+
+    @given(st.lists(st.binary(min_size=1, max_size=200)))
+    @settings(max_examples=100, derandomize=True)
+    def test_round_trip(self, datagrams: list[bytes]) -> None:
+        """A batch comes out as it went in."""
+        ((kind, body),) = FrameDecoder().receive(frame.encode_batch(datagrams))
+        self.assertEqual((kind, frame.decode_batch(body)), (BATCH, datagrams))
+
+    @given(st.binary(max_size=60))
+    @settings(max_examples=150, derandomize=True)
+    def test_hostile(self, body: bytes) -> None:
+        """Arbitrary bytes are datagrams, of which none is empty, or raise DecodeError."""
+        try:
+            self.assertNotIn(b"", frame.decode_batch(body))
+        except DecodeError:
+            pass
+
+    @given(st.lists(st.binary(min_size=1, max_size=200)), st.integers(1, 500))
+    @settings(max_examples=100, derandomize=True)
+    def test_split(self, datagrams: list[bytes], size: int) -> None:
+        """Parts are short, unless one datagram is not; nothing is lost or out of order."""
+        parts = frame.split(datagrams, size)
+        self.assertEqual([each for part in parts for each in part], datagrams)
+        for part in parts:
+            self.assertTrue(len(part) <= 1 or sum(map(len, part)) <= size)
