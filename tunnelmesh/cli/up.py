@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 _WORDS = ("--nodaemon", "--pidfile=", "tunnelmesh", "--role=peer")
+_OPTIONS = (
+    *("join", "name", "state-dir", "mode", "tun-name", "udp-port", "proxy", "config"),
+    *("relay-only", "relay-only-peers", "direct-only-peers", "advertise", "no-port-mapping"),
+)
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -32,6 +36,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--udp-port", metavar="PORT")
     parser.add_argument("--proxy", metavar="auto|none|URL")
     parser.add_argument("--relay-only", action="store_true")
+    parser.add_argument("--relay-only-peers", metavar="NAMES")
+    parser.add_argument("--direct-only-peers", metavar="NAMES")
+    parser.add_argument("--advertise", metavar="HOST:PORT")
+    parser.add_argument("--no-port-mapping", action="store_true")
     parser.add_argument("--config", metavar="FILE", type=Path)
     parser.set_defaults(run=run)
 
@@ -42,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
         print("tunnelmesh: the token is given twice", file=sys.stderr)
         return 2
     args.join = args.join or args.token
-    options = ["--relay-only"] if args.relay_only else []
-    for name in ("join", "name", "state_dir", "mode", "tun_name", "udp_port", "proxy", "config"):
-        value = getattr(args, name)
-        if value is not None:
-            options.append(f"--{name.replace('_', '-')}={value}")
+    options = []
+    for name in _OPTIONS:
+        value = getattr(args, name.replace("-", "_"))
+        if value is True:
+            options.append(f"--{name}")
+        elif value not in (None, False):
+            options.append(f"--{name}={value}")
     # exec, so that signals, the exit status and the memory are twistd's own.
     os.execv(sys.executable, [sys.executable, "-P", "-c", _TWISTD, *_WORDS, *options])
     return 1
