@@ -26,8 +26,10 @@ from tunnelmesh.nat.punch import MAX_CANDIDATES, ROUNDS
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
 from tunnelmesh.peer import members
+from tunnelmesh.peer.bulk import abilities
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Route, Whereabouts
+from tunnelmesh.peer.hard_punch import HardPunching
 from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.mesh import MEETINGS_BURST, Mesh
 from tunnelmesh.peer.network import MOST_SERVERS, Network
@@ -35,6 +37,7 @@ from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.session import Session
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.switch import STRAYS
+from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.tun.offload import ordinary_packets
@@ -122,7 +125,12 @@ class HostileTestCase(SynchronousTestCase):
             path_failed=lambda: None,
             avoid=lambda: [COORDINATOR],
             own=lambda: Describe(tuple(Candidate(HOST, each) for each in OWN_ENDPOINTS)),
+            received=lambda datagrams, path: None,
+            tcp=self.tcp(),
+            hard=self.hard(),
             relay_only=False,
+            abilities=abilities(fast_aes=True, form="auto"),
+            whole_records=True,
         )
         state = Path(self.mktemp())
         state.mkdir()
@@ -130,6 +138,17 @@ class HostileTestCase(SynchronousTestCase):
         self.kernel = _Kernel()
         self.mesh.switch.use(self.kernel)
         self.mesh.members.linked(True)
+
+    def tcp(self) -> TcpReach:
+        """TCP, of which nothing is known."""
+        return TcpReach(self.clock, list, os.urandom, lambda: None, lambda datagrams, path: None)
+
+    def hard(self) -> HardPunching:
+        """Hard punches, of which there are none here."""
+        user = self.udp
+        return HardPunching(
+            self.clock, user, user, count(1).__next__, Random(3), lambda: None, lambda: None
+        )
 
     def device(self, identity: Identity) -> Device:
         """The WireGuard side of a machine."""
