@@ -134,7 +134,7 @@ class VerdictTests(WorldTestCase):
             ("symmetric", "symmetric-sequential", "ssh", "both", "forward a UDP port"),
             ("udp-blocked", "full-cone", "tcp", "Direct over TCP", "outbound UDP in your"),
             ("full-cone", "udp-blocked", "tcp", "there's network", "outbound UDP in there's"),
-            ("udp-blocked", "web-only", "ssh", "your network", "outbound UDP in there's"),
+            ("web-only", "web-only", "websocket", "your network", "outbound UDP in there's"),
         ):
             said, advised = self.verdict(here, there, way)
             self.assertIn(summary, said)
