@@ -1,11 +1,13 @@
 """Tests for :mod:`tunnelmesh.paths.health`."""
 
 from itertools import count
+from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.paths import health
 from tunnelmesh.paths.health import Health, State
+from tunnelmesh.paths.path_mtu import BASE, RAISE, STEP, PathMtu
 
 FULL = 1452
 RTT = 0.02
@@ -17,9 +19,12 @@ class Line:
     def __init__(self, *, trusted: bool = False, largest: int = 1 << 16) -> None:
         self.now = 100.0
         self.rtt = RTT
-        self.health = Health(self.now, count(1).__next__, FULL, trusted=trusted)
+        tokens = count(1).__next__
+        mtu = None if trusted else PathMtu(self.now, tokens, FULL)
+        self.health = Health(self.now, tokens, mtu, trusted=trusted)
         self.cut = False
         self.largest = largest
+        self.lose: Random | None = None
         self.pings: list[tuple[float, int]] = []
         self._pongs: list[tuple[float, int]] = []
 
@@ -36,15 +41,23 @@ class Line:
             if self._pongs and self._pongs[0][0] <= self.now:
                 self.health.ponged(self._pongs.pop(0)[1], self.now)
             if self.now >= next_data and sending:
-                self.health.sent(self.now, FULL)
+                mtu = self.health.mtu
+                self.health.sent(self.now, FULL if mtu is None else mtu.size)
                 if hearing:
                     self.health.heard(self.now)
                 next_data += sending
             if self.now >= self.health.deadline:
                 for ping in self.health.expire(self.now):
                     self.pings.append((self.now, ping.size))
-                    if not self.cut and ping.size <= self.largest:
+                    lost = self.lose is not None and self.lose.random() < 0.05
+                    if not self.cut and not lost and ping.size <= self.largest:
                         self._pongs.append((self.now + self.rtt, ping.token))
+
+    @property
+    def size(self) -> int:
+        """Bytes that traffic may send at once."""
+        assert self.health.mtu is not None
+        return self.health.mtu.size
 
     def until(self, state: State, limit: float, **traffic: float) -> float:
         """Run until a state is reached; the seconds it took."""
@@ -59,15 +72,16 @@ class Line:
 class ProvingTests(SynchronousTestCase):
     """A path has to prove itself before it carries."""
 
-    def test_three_full_pongs_prove(self) -> None:
-        """Three pings of full size in a row, and the path is good, in about three round trips."""
+    def test_three_pongs_prove(self) -> None:
+        """Three pongs in a row, and the path is good at full size, in about three round trips."""
         line = Line()
         self.assertLess(line.until(State.GOOD, 1.0), 4 * RTT + 0.1)
-        self.assertEqual([FULL] * 3, [size for _, size in line.pings])
+        self.assertEqual([FULL, BASE, BASE, BASE], [size for _, size in line.pings])
+        self.assertEqual(FULL, line.size)
 
-    def test_narrow_path_is_not_chosen(self) -> None:
-        """A path that carries small datagrams only is never good."""
-        line = Line(largest=1200)
+    def test_too_narrow_path_is_not_chosen(self) -> None:
+        """A path that carries only what is shorter than the base is never good."""
+        line = Line(largest=BASE - 1)
         line.until(State.DEAD, 5.0)
 
     def test_silent_path_dies(self) -> None:
@@ -168,6 +182,85 @@ class TrafficTests(SynchronousTestCase):
         pings = self.line.health.expire(self.line.now)
         self.assertEqual(1, len(pings))
         self.assertIs(State.GOOD, self.line.health.state)
+
+
+class SizeTests(SynchronousTestCase):
+    """What a path carries is found out, and followed."""
+
+    def test_narrow_path(self) -> None:
+        """A narrow path is good as soon as a wide one, and its size is found within two seconds."""
+        for largest in (1200, 1232, 1252, 1300, 1392, 1432, 1444, 1451):
+            line = Line(largest=largest)
+            self.assertLess(line.until(State.GOOD, 1.0), 4 * RTT + 0.1)
+            line.run(3.0)
+            self.assertLessEqual(line.size, largest)
+            self.assertGreater(line.size, largest - STEP)
+            self.assertIs(State.GOOD, line.health.state)
+
+    def test_black_hole_under_traffic(self) -> None:
+        """When what is long gets lost, the path is kept at the base at once, then at more."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        line.run(2.0, sending=0.05, hearing=True)
+        line.largest = 1300
+        start = line.now
+        while line.size == FULL and line.now < start + 5:
+            line.run(0.01, sending=0.01)
+            self.assertIsNot(State.DEAD, line.health.state)
+        self.assertEqual(BASE, line.size)
+        self.assertLess(line.now - start, 0.8)
+        line.run(3.0, sending=0.01)
+        self.assertEqual(1296, line.size)
+        self.assertIs(State.GOOD, line.health.state)
+
+    def test_black_hole_beside_other_traffic(self) -> None:
+        """It is found as well where something short is always answered."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        line.largest = 1300
+        line.run(2.5, sending=0.01, hearing=True)
+        self.assertLess(line.size, 1300)
+        self.assertIs(State.GOOD, line.health.state)
+
+    def test_cut_path_is_not_narrow(self) -> None:
+        """A path that carries nothing dies, and is as wide as before when it returns."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        line.run(1.0, sending=0.05, hearing=True)
+        line.cut = True
+        line.until(State.DEAD, 5.0, sending=0.05)
+        self.assertEqual(FULL, line.size)
+        line.cut = False
+        line.until(State.GOOD, 5.0, sending=0.05)
+        self.assertEqual(FULL, line.size)
+
+    def test_loss_is_not_narrowness(self) -> None:
+        """At 5 % loss the size stays what it is for half an hour."""
+        line = Line()
+        line.until(State.GOOD, 1.0)
+        line.lose = Random(7)
+        for _ in range(180):
+            line.run(10.0, sending=0.1, hearing=True)
+            self.assertEqual(FULL, line.size)
+
+    def test_wider_path_is_found(self) -> None:
+        """A path that became wider is used so within ten minutes, or when the network changes."""
+        for network_changes in (False, True):
+            line = Line(largest=1300)
+            line.run(5.0)
+            line.largest = FULL
+            if network_changes:
+                line.health.doubt(line.now)
+            line.run(1.0 if network_changes else RAISE)
+            self.assertEqual(FULL, line.size)
+
+    def test_search_ends(self) -> None:
+        """Once settled a narrow path is pinged no more than a wide one."""
+        line = Line(largest=1300)
+        line.run(5.0)
+        line.pings.clear()
+        line.run(10.0, sending=0.01, hearing=True)
+        self.assertLessEqual(len(line.pings), 11)
 
 
 class IdleTests(SynchronousTestCase):

@@ -17,7 +17,7 @@ SIX = Endpoint("2001:db8::7", 4000)
 
 def way(where: Way, rtt: float | None = None, state: State = State.GOOD) -> tuple[Way, Health]:
     """A way and its health."""
-    health = Health(0.0, count().__next__, 1452)
+    health = Health(0.0, count().__next__)
     health.rtt, health.state = rtt, state
     return where, health
 

@@ -1,6 +1,6 @@
 """Does a path carry datagrams? Judged by traffic, and by pings as large as the traffic.
 
-A path is ``PROVING`` until a few pings in a row come back, at full size; then ``GOOD``. When data
+A path is ``PROVING`` until a few pings in a row come back, large ones; then ``GOOD``. When data
 goes out and nothing comes back for a few round trips it is pinged; when the ping stays unanswered
 in the same silence the path is ``SUSPECT`` (the owner sends over the relay as well), and a little
 later ``DEAD``. A dead path is pinged on, sparsely, since a firewall may open again.
@@ -14,6 +14,7 @@ from math import inf
 from typing import NamedTuple
 
 from tunnelmesh.paths.keepalive import Keepalive
+from tunnelmesh.paths.path_mtu import BASE, PathMtu, Ping
 
 GOOD_IN_A_ROW = 3
 """Pongs that prove a path: one may be luck, three spaced by round trips are not."""
@@ -71,13 +72,6 @@ class State(Enum):
     DEAD = "dead"
 
 
-class Ping(NamedTuple):
-    """Send a ping of *size* bytes in all, with this token."""
-
-    token: int
-    size: int
-
-
 class _Awaited(NamedTuple):
     sent_at: float
     size: int
@@ -88,7 +82,7 @@ class Health:
     """One path's health.
 
     :param tokens: gives a number never given before.
-    :param full_size: bytes of the largest datagram that traffic will send.
+    :param mtu: how long datagrams it carries; None if any, as what goes inside a TCP stream.
     :param trusted: start ``GOOD``: the relay is usable before it is measured.
     :param patience: the shortest and the longest time to wait for an answer, in seconds.
     :param keepalive: what is known of how long the path may be idle.
@@ -102,12 +96,13 @@ class Health:
         self,
         now: float,
         tokens: Callable[[], int],
-        full_size: int,
+        mtu: PathMtu | None = None,
         *,
         trusted: bool = False,
         patience: tuple[float, float] = (SHORTEST_PATIENCE, LONGEST_PATIENCE),
         keepalive: Keepalive | None = None,
     ) -> None:
+        self.mtu = mtu
         self.state = State.GOOD if trusted else State.PROVING
         self.rtt: float | None = None
         self.since = now
@@ -116,7 +111,6 @@ class Health:
         self.deadline = now
         self._shortest, self._longest = patience
         self._tokens = tokens
-        self._full_size = full_size
         self._deviation = 0.0
         self._awaited: dict[int, _Awaited] = {}
         self._good = 0
@@ -168,6 +162,10 @@ class Health:
 
         :returns: whether its token was awaited here.
         """
+        if self.mtu is not None and self.mtu.ponged(token, now):
+            self.heard(now)
+            self.deadline = min(self.deadline, self.mtu.deadline)
+            return True
         awaited = self._awaited.pop(token, None)
         if awaited is None:
             return False
@@ -182,9 +180,13 @@ class Health:
         if self.state is State.DEAD:
             self._good = 0
             self._enter(State.PROVING, now)
+            if self.mtu is not None:
+                self.mtu.restart(now)
+        elif self.mtu is not None and awaited.size <= BASE:
+            self.mtu.passed(awaited.sent_at)
         self.heard(now)
         if self.state is State.PROVING:
-            if awaited.size >= self._full_size:
+            if awaited.size >= BASE:
                 self._good += 1
             if self._good >= GOOD_IN_A_ROW:
                 self.since = now
@@ -200,14 +202,24 @@ class Health:
             self._waiting_since = None
         else:
             self._judge(now)
+        mtu = None if self.state is State.DEAD else self.mtu
+        pings = [] if mtu is None else mtu.expire(now, self.patience)
         due = self._ping_due()
-        pings = []
-        if now >= due:
+        if pings or now >= due:
             pings.append(self._ping(now))
             due = self._ping_due()
         answers = [a.sent_at + self.patience for a in self._due().values()]
+        if mtu is not None:
+            answers.append(mtu.deadline)
         self.deadline = max(min([due, *answers]), now + 0.001)
         return pings
+
+    def doubt(self, now: float) -> None:
+        """This machine's network changed: check at once whether the path is what it was."""
+        self.deadline = now
+        self.sent(now - self.patience, 1)
+        if self.mtu is not None:
+            self.mtu.rise(now)
 
     def _due(self) -> dict[int, _Awaited]:
         """Pings whose answer may still come in time."""
@@ -235,6 +247,8 @@ class Health:
         self._missed += len(late)
         if not late:
             return
+        if self.mtu is not None and any(awaited.size > BASE for awaited in late.values()):
+            self.mtu.doubt(now)
         if self.state is State.PROVING:
             self._good = 0
             if self._missed >= PROVING_PINGS:
@@ -278,7 +292,9 @@ class Health:
         if len(self._awaited) >= _REMEMBERED:
             del self._awaited[next(iter(self._awaited))]
         # A keepalive need not be large; what judges the path for traffic is as large as that.
-        size = self._full_size if self.state is State.PROVING else self._largest
+        size = BASE if self.state is State.PROVING else self._largest
+        if self.mtu is not None:
+            size = min(size, BASE if self.mtu.checking else self.mtu.size)
         ping = Ping(self._tokens(), size)
         self._awaited[ping.token] = _Awaited(now, ping.size)
         self._pinged_at = now

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tunnelmesh.paths import selection
 from tunnelmesh.paths.health import DEAD_PATIENCE, Health, State
 from tunnelmesh.paths.keepalive import Keepalive
+from tunnelmesh.paths.path_mtu import PathMtu
 from tunnelmesh.paths.selection import RELAY, Way
 
 MAX_WAYS = 12
@@ -41,6 +42,17 @@ class Switched(NamedTuple):
     failed_since: float | None
 
 
+class Narrowed(NamedTuple):
+    """The way in use does not carry as long datagrams as it did: a black hole for them.
+
+    :ivar before: bytes of the longest before; *after*: from now on.
+    """
+
+    way: Way
+    before: int
+    after: int
+
+
 class Ladder:
     """The ways to one remote peer.
 
@@ -65,6 +77,12 @@ class Ladder:
         return None if self.current is None else self.ways[self.current]
 
     @property
+    def datagram(self) -> int | None:
+        """Bytes of the longest datagram that the way in use carries; None if any."""
+        health = self.health
+        return None if health is None or health.mtu is None else health.mtu.size
+
+    @property
     def is_direct(self) -> bool:
         """Whether a direct path is in use."""
         return self.current is not None and self.current != RELAY
@@ -83,7 +101,7 @@ class Ladder:
     def relay_opened(self, now: float) -> list[Switched]:
         """The remote peer can be reached through the coordinator."""
         if RELAY not in self.ways:
-            self.ways[RELAY] = Health(now, self._tokens, self._full_size, trusted=True)
+            self.ways[RELAY] = Health(now, self._tokens, trusted=True)
         return self._choose(now, "the relay is open")
 
     def relay_closed(self, now: float, cause: str) -> list[Switched]:
@@ -96,9 +114,10 @@ class Ladder:
         if health is None:
             self._make_room()
             keepalive = self._keepalive(way)
-            health = self.ways[way] = Health(
-                now, self._tokens, self._full_size, keepalive=keepalive
-            )
+            mtu = None
+            if not selection.is_stream(way):
+                mtu = PathMtu(now, self._tokens, self._full_size)
+            health = self.ways[way] = Health(now, self._tokens, mtu, keepalive=keepalive)
             health.rtt = rtt
         elif health.state is State.DEAD:
             health.deadline = now
@@ -135,16 +154,19 @@ class Ladder:
         """This machine's network changed: check every way at once."""
         self._keepalives.clear()
         for health in self.ways.values():
-            health.deadline = now
-            health.sent(now - health.patience, 1)
+            health.doubt(now)
 
-    def expire(self, now: float) -> list[SendPing | Switched]:
+    def expire(self, now: float) -> list[SendPing | Narrowed | Switched]:
         """Time has come for some of the ways."""
-        outputs: list[SendPing | Switched] = []
+        outputs: list[SendPing | Narrowed | Switched] = []
         for way, health in list(self.ways.items()):
             if now < health.deadline:
                 continue
+            before = self.datagram
             outputs += [SendPing(way, ping.token, ping.size) for ping in health.expire(now)]
+            after = self.datagram
+            if before is not None and after is not None and after < before:
+                outputs.append(Narrowed(way, before, after))
             died_at = health.died_at
             if way != RELAY and died_at is not None and now - died_at > DEAD_PATIENCE:
                 del self.ways[way]

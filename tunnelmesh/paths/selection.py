@@ -79,6 +79,11 @@ def rank(way: Way) -> int:
     return 1 if isinstance(way, Flow) and way.kind == "tcp" else BEST
 
 
+def is_stream(way: Way) -> bool:
+    """Whether a way is inside a TCP connection, which carries datagrams of any length."""
+    return way == RELAY or (isinstance(way, Flow) and way.kind == "tcp")
+
+
 def is_local(way: Way) -> bool:
     """Whether a way stays within a private network (RFC 1918, RFC 4193, link-local), or within a
     carrier's own (RFC 6598)."""

@@ -9,17 +9,28 @@ from ipaddress import IPv4Address
 from tunnelmesh.bulk.run import Run
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.interfaces import IPath
+from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Established, Output, Transmit, TransmitRun
+from tunnelmesh.noise.session import Form
 from tunnelmesh.paths.ladder import Ladder, Switched
 from tunnelmesh.paths.selection import RELAY, Flow, Way
 from tunnelmesh.peer.bulk import Bulk
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.icmp import too_big
+from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 from tunnelmesh.wire.wireguard import INITIATION, TRANSPORT
 
-FULL_SIZE = 1452
-"""Bytes of the largest datagram that traffic sends: a packet of the device's 1,420 bytes and the
-tunnel's 32. Larger pings would prove what is not needed, smaller ones would not prove enough."""
+OVERHEAD = 32
+"""Bytes by which a packet's datagram is longer than the packet, in either form."""
+
+FULL_SIZE = 1420 + OVERHEAD
+"""Bytes of the largest datagram that traffic sends: a packet as long as the device takes. Larger
+pings would prove what is not needed, smaller ones would not prove enough."""
+
+TOLD = 20.0
+"""Times a second, and at once, that the kernel is told of packets too long for this peer's path:
+each of its flows needs it once, and a flow that does not listen must not make work."""
 
 WAITING = 32
 """Datagrams of traffic kept while there is no way at all, the last ones: a TCP flow's last attempts
@@ -37,6 +48,8 @@ class Carrier:
     :param public_key: the remote peer's X25519 key.
     :param address: its mesh address.
     :param direct_only: whether its traffic may not go by relay. Handshakes may.
+
+    :ivar unsent: packets too long for the path to a peer that takes no records.
     """
 
     def __init__(
@@ -54,6 +67,8 @@ class Carrier:
         self._around = around
         self._direct_only = direct_only
         self._flows: dict[Way, IPath] = {}
+        self.unsent = 0
+        self._telling = TokenBucket(TOLD, TOLD)
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
         self._handshakes = 0
         self._handshake_again: float | None = None
@@ -72,17 +87,49 @@ class Carrier:
             self._handshake_again = None
             self.establish(now)
 
-    def send(self, packets: Sequence[bytes], now: float) -> None:
-        """Carry a batch of IP packets (or control messages) to the peer."""
-        self.perform(self.tunnel.send(packets, now), now)
+    @property
+    def mtu(self) -> int | None:
+        """Bytes of the longest packet that the way in use carries in one datagram; None if the
+        device gives no longer ones."""
+        size = self.ladder.datagram
+        return None if size is None or size >= FULL_SIZE else size - OVERHEAD
 
-    def send_bulk(self, packet: SuperPacket, now: float) -> None:
-        """Carry a super-packet to the peer; its buffer is not what it was afterwards."""
-        question = self.bulk.question(now)
-        if question:
-            self.send(question, now)
-        form = self.bulk.form(self.ladder.current, FULL_SIZE, now)
+    def send(self, packets: Sequence[bytes], now: float) -> list[bytes]:
+        """Carry a batch of IP packets (or control messages) to the peer.
+
+        :returns: what to tell the kernel: the ICMP message about a packet that was too long.
+        """
+        mtu = self.mtu
+        if mtu is None or max(map(len, packets), default=0) <= mtu:
+            self.perform(self.tunnel.send(packets, now), now)
+            return []
+        long = [packet for packet in packets if len(packet) > mtu]
+        form = self._form(now)
+        if form is None:
+            self.unsent += len(long)
+        else:
+            for packet in long:
+                self.perform(self.tunnel.send_long(packet, form, now), now)
+        fitting = [packet for packet in packets if len(packet) <= mtu]
+        if fitting:
+            self.perform(self.tunnel.send(fitting, now), now)
+        return self._too_long(long[0], mtu, form, now)
+
+    def send_bulk(self, packet: SuperPacket, now: float) -> list[bytes]:
+        """Carry a super-packet to the peer; its buffer is not what it was afterwards.
+
+        :returns: as :meth:`send`, about its segments.
+        """
+        mtu = self.mtu
+        form = self._form(now)
+        told: list[bytes] = []
+        if mtu is not None and packet.headers + packet.segment_size > mtu:
+            if form is None:
+                return self.send(packet.packets(), now)
+            start = packet.start + VIRTIO_SIZE
+            told = self._too_long(memoryview(packet.buffer)[start : packet.stop], mtu, form, now)
         self.perform(self.tunnel.send_bulk(packet, form, now), now)
+        return told
 
     def establish(self, now: float, *, urgent: bool = True) -> None:
         """Shake hands, if there is no session."""
@@ -105,7 +152,9 @@ class Carrier:
                 self._transmit_run(output.run, now)
             elif isinstance(output, Established):
                 self._handshakes = 0
-                self.send(self.bulk.established(now), now)
+                abilities = self.bulk.established(now)
+                if abilities:
+                    self.send(abilities, now)
 
     def send_waiting(self, now: float) -> None:
         """There is a way again: send what has been kept for it."""
@@ -143,6 +192,28 @@ class Carrier:
         if isinstance(way, Endpoint):
             return self._around.udp.path_to(way)
         return self.relay if way == RELAY else self._flows[way]
+
+    def _form(self, now: float) -> Form | None:
+        """How to send what is more than a datagram; None until the peer has told what it takes."""
+        question = self.bulk.question(now)
+        if question:
+            self.perform(self.tunnel.send(question, now), now)
+        return self.bulk.form(self.ladder.current, self.ladder.datagram, now)
+
+    def _too_long(
+        self, packet: bytes | memoryview, mtu: int, form: Form | None, now: float
+    ) -> list[bytes]:
+        """What to tell the kernel about a packet.
+
+        It remembers for ten minutes (mtu_expires), and does not believe in a larger MTU before. So
+        as long as the packets get there in parts, wait for what the search for the size finds.
+        """
+        health = self.ladder.health
+        searching = health is not None and health.mtu is not None and not health.mtu.settled
+        if (form is not None and searching) or not self._telling.take(now):
+            return []
+        message = too_big(packet, mtu)
+        return [] if message is None else [message]
 
     def _transmit(self, datagrams: Sequence[bytes], now: float) -> None:
         way = self.ladder.current

@@ -59,7 +59,7 @@ class Session:
     ) -> None:
         self.link: ILink | None = None
         self.welcome: Welcome | None = None
-        self.health = Health(reactor.seconds(), tokens, 0, trusted=True, patience=PATIENCE)
+        self.health = Health(reactor.seconds(), tokens, trusted=True, patience=PATIENCE)
         self.odd = 0
         self._reactor = reactor
         self._identity = identity

@@ -75,6 +75,7 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
             "remote": None if leads_to is None else str(leads_to),
             "rtt_ms": None if shown is None else milliseconds(shown.rtt),
             "since_s": round(now - remote.since, 3),
+            "mtu": remote.path_mtu,
         },
         "rx_bytes": remote.tunnel.rx_bytes,
         "tx_bytes": remote.tunnel.tx_bytes,

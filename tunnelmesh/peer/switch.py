@@ -94,7 +94,7 @@ class Switch:
             else:
                 batches[remote] = [packet]
         for remote, batch in batches.items():
-            remote.send(batch)
+            self._tell(remote.send(batch))
 
     def bulk_leaving(self, packet: SuperPacket) -> None:
         """The kernel sends many packets of one flow at once."""
@@ -104,7 +104,12 @@ class Switch:
         if remote is None:
             self.dropped["no such mesh address"] += packet.count
         else:
-            remote.send_bulk(packet)
+            self._tell(remote.send_bulk(packet))
+
+    def _tell(self, messages: Sequence[bytes]) -> None:
+        """What became of its packets, for the kernel."""
+        if messages and self.device is not None:
+            self.device.write(messages)
 
     # Datagrams in.
 

@@ -41,8 +41,8 @@ of system calls, of small datagrams, or of large ones."""
 
 MTU = 1472
 MTU6 = 1452
-"""Bytes of UDP payload in an Ethernet frame, over IPv4 and IPv6; longer datagrams travel in
-fragments."""
+"""Bytes of UDP payload in an Ethernet frame, over IPv4 and IPv6; what is longer, or too long for a
+narrower link, is lost: :mod:`tunnelmesh.paths.path_mtu` finds out."""
 
 BUFFER = 4 << 20
 """Bytes of socket buffer asked for: 10 ms at 3 Gbit/s. Without privileges the kernel gives less."""
@@ -51,7 +51,7 @@ _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
-_PMTUDISC_DONT = 0
+_PMTUDISC_PROBE = 3
 
 _log = Logger()
 
@@ -144,7 +144,8 @@ class _BatchPort(udp.Port):
 class UdpTransport(DatagramProtocol):
     """One UDP socket, for one address family.
 
-    :ivar refused: datagrams that the operating system would not send.
+    :ivar refused: datagrams that the operating system would not send; *too_long*: those of them
+        that were too long for this machine's own link.
     :ivar failed: datagrams received that their user could not take.
     :ivar segmentation: whether a run leaves in one system call (UDP GSO).
     :ivar coalescing: whether what arrives together is read together (UDP GRO).
@@ -156,6 +157,7 @@ class UdpTransport(DatagramProtocol):
 
     def __init__(self, user: DatagramUser) -> None:
         self.refused = 0
+        self.too_long = 0
         self.failed = 0
         self.segmentation = False
         self.coalescing = False
@@ -234,8 +236,12 @@ class UdpTransport(DatagramProtocol):
         for datagram in datagrams:
             try:
                 send(datagram, remote)
-            except OSError:  # full buffer, no route, a local firewall
+            except error.MessageLengthError:
                 self.refused += 1
+                self.too_long += 1
+            except OSError as failure:  # full buffer, no route, a local firewall
+                self.refused += 1
+                self.too_long += failure.errno == errno.EMSGSIZE
 
     def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None:
         """A batch arrived from one endpoint.
@@ -266,7 +272,10 @@ class UdpTransport(DatagramProtocol):
 
 
 def _tune(sock: socket.socket) -> None:
-    """Ask for room, and for fragmentation instead of silence where a link is narrow."""
+    """Ask for room, and for no fragments: neither here nor, over IPv4, on the way.
+
+    The kernel is not to judge by what ICMP told it of the path: then pings could not find out.
+    """
     for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             sock.setsockopt(socket.SOL_SOCKET, forced, BUFFER)
@@ -274,8 +283,8 @@ def _tune(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
     try:
         if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
     except OSError:
         pass
