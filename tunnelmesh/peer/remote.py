@@ -14,9 +14,9 @@ from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output
 from tunnelmesh.noise.tunnel import Tunnel
 from tunnelmesh.paths.health import Health, State
 from tunnelmesh.paths.history import History
-from tunnelmesh.paths.ladder import Ladder, SendPing, Switched
+from tunnelmesh.paths.ladder import Ladder, Narrowed, SendPing, Switched
 from tunnelmesh.paths.selection import RELAY, Flow, Way, remote_of
-from tunnelmesh.peer.carrier import Carrier
+from tunnelmesh.peer.carrier import OVERHEAD, Carrier
 from tunnelmesh.peer.pursuit import Pursuit
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.timer import Timer
@@ -150,31 +150,37 @@ class Remote:
         """The peer is no member any more, or its key is not believed; nothing is sent any more."""
         self._forgotten = True
         self._timer.cancel()
+        self.pursuit.hard.stop("the peer is gone")
         self.pursuit.stop()
         self._carrier.close()
         self._around.device.remove_peer(self.tunnel)
 
     # Packets.
 
-    def send(self, packets: Sequence[bytes]) -> None:
-        """Carry a batch of IP packets (or control messages) to the peer."""
-        if self._forgotten:
-            return
-        now = self._now()
-        self.wanted = True
-        self.pursuit.used(now)
-        self._carrier.send(packets, now)
-        self._timer.by(now + LOOK)
+    def send(self, packets: Sequence[bytes]) -> list[bytes]:
+        """Carry a batch of IP packets (or control messages) to the peer.
 
-    def send_bulk(self, packet: SuperPacket) -> None:
-        """Carry a super-packet to the peer."""
+        :returns: what to tell the kernel of packets that were too long for the path.
+        """
         if self._forgotten:
-            return
+            return []
         now = self._now()
         self.wanted = True
         self.pursuit.used(now)
-        self._carrier.send_bulk(packet, now)
+        told = self._carrier.send(packets, now)
         self._timer.by(now + LOOK)
+        return told
+
+    def send_bulk(self, packet: SuperPacket) -> list[bytes]:
+        """Carry a super-packet to the peer; see :meth:`send`."""
+        if self._forgotten:
+            return []
+        now = self._now()
+        self.wanted = True
+        self.pursuit.used(now)
+        told = self._carrier.send_bulk(packet, now)
+        self._timer.by(now + LOOK)
+        return told
 
     def abilities_received(self, theirs: Abilities) -> None:
         """The peer tells what it can open."""
@@ -274,6 +280,13 @@ class Remote:
                 if isinstance(output, SendPing):
                     ping = self.seal.seal(PING, output.token, output.size)
                     self._carrier.path(output.way).write([ping])
+                elif isinstance(output, Narrowed):
+                    way = self.describe(output.way)
+                    cause = (
+                        f"datagrams of {output.before} bytes are lost on the way, shorter ones are "
+                        "not: packets are made shorter"
+                    )
+                    self._record(way, way, cause, None)
                 else:
                     self._switched([output], now)
             self._carrier.close_forgotten()
@@ -335,6 +348,14 @@ class Remote:
         if way is None or health is None or health.state is State.DEAD:
             return None
         return None if way == RELAY and self.direct_only else self._kind(way)
+
+    @property
+    def path_mtu(self) -> int | None:
+        """Bytes of the longest packet that goes as one datagram; None where there is no such limit,
+        on a path inside a TCP connection."""
+        if self.path_kind is None or self.ladder.datagram is None:
+            return None
+        return self.ladder.datagram - OVERHEAD
 
     @property
     def path_remote(self) -> Endpoint | None:
