@@ -302,12 +302,14 @@ class Remote:
 
     @property
     def _wants_meeting(self) -> bool:
-        if self.relay_only:
+        linked = self.online and self._around.relay.link is not None
+        if self.relay_only or not (self.wanted and linked):
             return False
-        improvable = not self.ladder.is_direct or self.pursuit.punchable
-        if not self.pursuit.curious and (self.ladder.is_best or not improvable):
+        if self.pursuit.curious:
+            return True
+        if self.ladder.is_best:
             return False
-        return self.wanted and self.online and self._around.relay.link is not None
+        return not self.ladder.is_direct or self.pursuit.punchable
 
     def _switched(self, switches: Sequence[Switched], now: float) -> None:
         for switch in switches:
