@@ -1,0 +1,1 @@
+Bulk traffic goes in super-packets of up to 64 KB, with the kernel's offloads for TUN and UDP: several times faster, sealed whole while a path is clean and by segments where it is not, with AES-GCM where both processors have it. `--bulk` fixes the form.
