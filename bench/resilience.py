@@ -92,7 +92,8 @@ class Scene:
         self.mesh.coordinator.start()
         token = self.mesh.coordinator.invite(uses=3)
         for host in (self.laptop, self.server, self.tablet):
-            self.mesh.add_peer(host, f"--join={token}")
+            options = ["--relay-only"] if host is self.tablet else []
+            self.mesh.add_peer(host, f"--join={token}", *options)
         self.ends: tuple[Peer, Peer] = self.mesh.peers["laptop"], self.mesh.peers["server"]
         reflector(self.server)
         wait_until(self.is_direct, "a direct path")

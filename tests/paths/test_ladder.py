@@ -9,12 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.paths.health import DEAD_PATIENCE, State
 from tunnelmesh.paths.ladder import MAX_WAYS, Ladder, SendPing, Switched
-from tunnelmesh.paths.selection import RELAY, Way
+from tunnelmesh.paths.selection import RELAY, Flow, Way
 from tunnelmesh.wire.endpoint import Endpoint
 
 FULL = 1452
 FAR = Endpoint("198.51.100.1", 4242)
 NEAR = Endpoint("192.168.1.7", 4242)
+STREAM = Flow("tcp", 5000, Endpoint("198.51.100.1", 4343))
 
 
 class World:
@@ -23,7 +24,12 @@ class World:
     def __init__(self, **rtts: float) -> None:
         self.now = 50.0
         self.ladder = Ladder(count(1).__next__, FULL)
-        self.rtt: dict[Way, float] = {RELAY: 0.08, FAR: 0.03, NEAR: 0.001}
+        self.rtt: dict[Way, float] = {
+            RELAY: 0.08,
+            FAR: 0.03,
+            NEAR: 0.001,
+            STREAM: 0.01,
+        }
         self.cut: set[Way] = set()
         self.switches: list[Switched] = []
         self._pongs: list[tuple[float, Way, int]] = []
@@ -98,6 +104,22 @@ class LadderTests(SynchronousTestCase):
         count_before = len(self.world.switches)
         self.world.run(60, sending=0.1)
         self.assertEqual(count_before, len(self.world.switches))
+
+    def test_tcp_is_between(self) -> None:
+        """A connection is left for a UDP path however slow, and its end leads back to the relay."""
+        self.find(STREAM)
+        self.world.run(0.5)
+        self.assertEqual(STREAM, self.ladder.current)
+        self.assertEqual((self.ladder.is_direct, self.ladder.is_best), (True, False))
+        self.find(FAR)
+        self.world.run(0.5)
+        self.assertEqual(FAR, self.ladder.current)
+        self.assertTrue(self.ladder.is_best)
+        self.world.note(self.ladder.lost(FAR, self.world.now, "gone"))
+        self.assertEqual(STREAM, self.ladder.current)
+        self.world.note(self.ladder.lost(STREAM, self.world.now, "the connection was closed"))
+        self.assertEqual(RELAY, self.ladder.current)
+        self.assertEqual("the connection was closed", self.world.switches[-1].cause)
 
     def test_cut_path_is_doubled_then_left(self) -> None:
         """A path that goes silent under traffic is doubled over the relay, then left for it."""
