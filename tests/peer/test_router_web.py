@@ -82,6 +82,7 @@ class RouterWebTests(TestCase):
 
     async def test_too_much(self) -> None:
         """More than a router has to say is cut off: headers, a body, or chunks without end."""
+        self.patch(router_web, "PATIENCE", 600)
         self.server.closes = False
         for head in (
             b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * MAX_ANSWER,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.nat.portmap.router import ADDRESS, OUTSIDE, PORT, Machine, Router
-from tunnelmesh.nat.portmap import lease
+from tests.nat.portmap.router import ADDRESS, OUTSIDE, OWN, PORT, Machine, Router
+from tunnelmesh.nat.portmap import lease, pcp
 from tunnelmesh.nat.portmap.speaker import LIFETIME, Fetch
 from tunnelmesh.nat.query import Send
 from tunnelmesh.wire.endpoint import Endpoint
@@ -54,6 +54,26 @@ class LeaseTests(SynchronousTestCase):
             machine.do(machine.lease.start(machine.now))
             machine.run(limit)
             self.assertIsNotNone(machine.held, languages)
+
+    def test_head_start(self) -> None:
+        """A better language that takes a moment longer to answer is waited for."""
+        machine = Machine(Router("PCP", "NAT-PMP"))
+        answer = machine.router.answer
+        slow: list[tuple[bytes, Endpoint]] = []
+
+        def late(send: Send, now: float) -> list[tuple[bytes, Endpoint]]:
+            if send.datagram == pcp.announce(OWN):
+                slow.extend(answer(send, now))
+                return []
+            return answer(send, now)
+
+        machine.router.answer = late  # type: ignore[method-assign]
+        machine.do(machine.lease.start(machine.now))
+        self.assertIsNone(machine.held)
+        machine.run(0.1)
+        for data, source in slow:
+            machine.do(machine.lease.received(data, source, machine.now))
+        self.assertEqual(machine.held, ("PCP", MAPPED))
 
     def test_renewed_at_half_time(self) -> None:
         """A day long the mapping lives on, asked for twice an hour."""
@@ -142,6 +162,22 @@ class LeaseTests(SynchronousTestCase):
         self.assertNotEqual(mapped, PORT)
         self.assertEqual(machine.held, ("UPnP-IGD", f"{OUTSIDE}:{mapped}"))
         machine.do(machine.lease.stop(machine.now))
+        self.assertEqual(machine.router.mappings, {9: PORT})
+
+    def test_stopped_while_asking(self) -> None:
+        """Stopped before the router has said whose a port is, the port is nobody's to remove."""
+        machine = Machine(Router("UPnP-IGD"))
+        machine.router.mappings = {9: PORT}
+        page = machine.router.page
+
+        def interrupted(asked: Fetch) -> bytes | None:
+            if asked.action.endswith("#AddPortMapping"):
+                machine.do(machine.lease.stop(machine.now))
+            return page(asked) if "Mapping" not in asked.action else None
+
+        machine.web = interrupted
+        machine.start()
+        self.assertTrue(machine.lease.is_over)
         self.assertEqual(machine.router.mappings, {9: PORT})
 
     def test_second_version_that_is_none(self) -> None:

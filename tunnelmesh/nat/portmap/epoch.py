@@ -21,6 +21,4 @@ class Epoch:
         if last is None:
             return False
         ours, theirs = now - last[0], epoch - last[1]
-        return (
-            theirs < -1 or ours + SLACK < theirs - theirs / 16 or theirs + SLACK < ours - ours / 16
-        )
+        return ours + SLACK < theirs - theirs / 16 or theirs + SLACK < ours - ours / 16
