@@ -201,6 +201,7 @@ class WordsTests(CommandTestCase):
                 "coordinator": STATUS["coordinator"],
                 "proxy": None,
                 "failures": {"ssh": "no answer"},
+                "offloads": {"lacking": []},
                 "forwards": {
                     "protocol": "PCP",
                     "external": "198.51.100.7:41641",
@@ -215,6 +216,7 @@ class WordsTests(CommandTestCase):
         self.assertIn("over IPv6    [2001:db8::1]:4000\n", out)
         self.assertEqual(status, 0)
         self.assertIn("forwarded    203.0.113.9:51820 by hand, 198.51.100.7:41641 by PCP\n", out)
+        self.assertIn("fast path    on\n", out)
         for words in ("A symmetric NAT", "random ones", "192.168.1.2", "not by ssh: no answer"):
             self.assertIn(words, out)
 

@@ -102,6 +102,14 @@ class ControlTests(WorldTestCase):
         self.assertEqual(answer["flavour"], "port-restricted")
         self.assertIn("port-restricted", answer["in_words"])
 
+    def test_offloads(self) -> None:
+        """Of a kernel that has none, each is said to be lacking."""
+        offloads = self.ask("/netcheck")["offloads"]
+        lacking = offloads.pop("lacking")
+        self.assertEqual(set(offloads.values()), {False})
+        for words in ("network device", "sent one by one", "read one by one"):
+            self.assertEqual(len([each for each in lacking if words in each]), 1, words)
+
     def test_forget(self) -> None:
         """A pin can be dropped, once."""
         self.assertEqual(self.ask("/forget", peer="there"), {"forgotten": "there"})

@@ -42,6 +42,7 @@ def _netcheck(args: argparse.Namespace) -> int:
     print(f"  over IPv6    {_over_ipv6(answer)}")
     print(f"  forwarded    {_forwarded(answer['forwards'])}")
     print(f"  addresses    {', '.join(answer['addresses']) or 'none'}")
+    print(f"  fast path    {_fast_path(answer['offloads']['lacking'])}")
     print(f"  coordinator  {_coordinator(answer)}")
     for route, reason in answer["failures"].items():
         print(f"  not by {route}: {reason}")
@@ -64,6 +65,13 @@ def _forwarded(forwards: dict[str, Any]) -> str:
     else:
         parts.append(f"none asked for ({reasons})" if parts else f"none ({reasons})")
     return ", ".join(parts)
+
+
+def _fast_path(lacking: list[str]) -> str:
+    """Whether all offloads are there, or what is not, and what that means."""
+    if not lacking:
+        return "on"
+    return f"not all of it, so much traffic takes more CPU ({'; '.join(lacking)})"
 
 
 def _coordinator(answer: dict[str, Any]) -> str:

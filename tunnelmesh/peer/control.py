@@ -11,6 +11,7 @@ from tunnelmesh.errors import NotRunningError, UnknownPeerError
 from tunnelmesh.nat.candidates import behaviour_of
 from tunnelmesh.peer import status
 from tunnelmesh.peer.echo import Echoes
+from tunnelmesh.peer.offloads import offloads
 from tunnelmesh.peer.verdict import explain
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
             "coordinator": status.status(here)["coordinator"],
             "proxy": None if here.egress.proxy is None else str(here.egress.proxy),
             "failures": dict(here.link.failures),
+            "offloads": offloads(here.mesh.switch.device, here.udp.four),
         }
 
     def forget(query: dict[str, str]) -> Answer:
