@@ -16,6 +16,10 @@ WINDOW = 8192
 """How far back a late packet is still taken for certain. WireGuard asks for about 2,000; while a
 path changes, the slower one may be 20 ms behind, which is this many packets at 400,000 a second."""
 
+FIRST_WINDOW = 256
+"""Slots as long as no later counter has come: most of a mesh's sessions never carry more, and need
+not take 64 KB each."""
+
 LIMIT = 2**64 - 2**13 - 1
 """The first counter that is never valid: REJECT-AFTER-MESSAGES (paper, §6.1)."""
 
@@ -27,12 +31,13 @@ class ReplayWindow:
     :ivar expected: how many the sender had sealed, at least: one more than the largest.
     """
 
-    __slots__ = ("_next", "accepted", "expected")
+    __slots__ = ("_next", "_size", "accepted", "expected")
 
     def __init__(self) -> None:
         self.accepted = 0
         self.expected = 0
-        self._next = array("Q", bytes(8 * WINDOW))
+        self._size = FIRST_WINDOW
+        self._next = array("Q", bytes(8 * FIRST_WINDOW))
 
     def accept(self, counter: int) -> bool:
         """Take a counter, once.
@@ -41,7 +46,11 @@ class ReplayWindow:
 
         :returns: False if it was taken before, may have been, or is beyond :data:`LIMIT`.
         """
-        slot = counter % WINDOW
+        if counter >= FIRST_WINDOW == self._size and counter < LIMIT:
+            # So far each counter had a slot of its own, which it keeps.
+            self._next.extend(bytes(WINDOW - FIRST_WINDOW))
+            self._size = WINDOW
+        slot = counter % self._size
         if counter < self._next[slot] or counter >= LIMIT:
             return False
         self._next[slot] = counter = counter + 1

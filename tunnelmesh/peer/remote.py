@@ -26,7 +26,7 @@ from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.probe import PING, PONG, Probe, ProbeSeal
 from tunnelmesh.wire.signal import Meet, RosterEntry
 
-LOOK = 0.005
+LOOK = 0.02
 """Seconds after packets have passed within which deadlines are worked out anew: once for many
 batches instead of for each, and soon for whatever waits for an answer."""
 
