@@ -9,7 +9,7 @@ from typing import TypeVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.coordinator.fakes import FakeLink, present
-from tunnelmesh.coordinator.hard_meetings import LONGEST, PAUSES, PREPARING
+from tunnelmesh.coordinator.hard_meetings import BROKEN_OFF, LONGEST, PAUSES, PREPARING
 from tunnelmesh.coordinator.presence import Presence
 from tunnelmesh.coordinator.rendezvous import CROSSING, Rendezvous
 from tunnelmesh.nat.allocation import HIGHEST, LOWEST, Choice
@@ -213,6 +213,15 @@ class OneAtATimeTests(HardCase):
         self.rendezvous.punched(b, Punched(number, False, 2000), 2.0)
         self.assertIsNotNone(self.number(c))
 
+    def test_same_pair(self) -> None:
+        """A pair that asks again while it meets hard is not to meet again right after."""
+        a, b = self.member(1, RANDOM), self.member(2)
+        number = self.meet(a, b, 0.0)
+        assert number is not None
+        self.ask(b, a, SOON)
+        self.rendezvous.punched(b, Punched(number, True, 9), SOON + 1)
+        self.assertIsNone(self.number(a))
+
     def test_others_do_not_wait(self) -> None:
         """Other networks meet meanwhile."""
         a, b, c, d = self.member(1, RANDOM), self.member(2), self.member(3, COUNTS), self.member(4)
@@ -265,6 +274,16 @@ class MemoryTests(HardCase):
                 if pause:
                     self.assertFalse(self.fail_once(a, b, now + pause - 20))
                 now += max(pause, 20.0)
+
+    def test_broken_off(self) -> None:
+        """What was not tried to the end is tried again soon, and does not count."""
+        a, b = self.member(1, RANDOM), self.member(2)
+        for now in (0.0, BROKEN_OFF, 2 * BROKEN_OFF):
+            number = self.meet(a, b, now)
+            assert number is not None
+            self.rendezvous.punched(a, Punched(number, False, 9, whole=False), now)
+            self.rendezvous.punched(b, Punched(number, False, 2000), now)
+            self.assertIsNone(self.meet(a, b, now + BROKEN_OFF / 2))
 
     def test_whole_networks(self) -> None:
         """Other machines of the two networks need not find out again."""

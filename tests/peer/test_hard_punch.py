@@ -19,8 +19,9 @@ from tunnelmesh.peer.verdict import explain
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.signal import Describe, Meet, Tactic
 
-AT_REST = 3
-"""UDP sockets of a peer: the main ones for IPv4 and IPv6, and one for each path of its own."""
+AT_REST = 4
+"""UDP sockets of a peer: the main ones for IPv4 and IPv6, one that asks the router for a port, and
+one for each path of its own."""
 
 
 class HardTestCase(WorldTestCase):
@@ -277,15 +278,19 @@ class LimitTests(SynchronousTestCase):
         self.clock.pump([0.01] * round(seconds * 100))
 
     def test_one_at_a_time(self) -> None:
-        """A second one is declined until the first is over."""
+        """A second one ends the first."""
         first = self.begin()
-        self.assertIsNone(self.begin("198.51.100.10"))
+        self.run_for(1)
+        second = self.begin("198.51.100.10")
+        sent = len(self.udp.sent)
         self.run_for(15)
         assert first is not None
-        self.assertEqual(first.outcome, "no probe was answered")
-        self.assertEqual(self.ended, [first])
-        self.assertEqual(len(self.udp.sent), MOST_PROBES)
-        self.assertIsNotNone(self.begin("198.51.100.10"))
+        assert second is not None
+        self.assertEqual((first.outcome, first.whole), ("the next one began", False))
+        self.assertEqual((second.outcome, second.whole), ("no probe was answered", True))
+        self.assertEqual(self.ended, [first, second])
+        self.assertEqual(len(self.udp.sent) - sent, MOST_PROBES)
+        self.assertEqual({to.host for to in self.udp.sent[sent:]}, {"198.51.100.10"})
 
     def test_nobody_else(self) -> None:
         """Nothing is fired at what is not a public address."""

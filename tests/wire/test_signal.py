@@ -70,7 +70,7 @@ SIGNALS = st.one_of(
     st.builds(Meet, MESH, MEETING, SECONDS, DESCRIBE, st.none() | TACTIC),
     st.builds(Prepare, MEETING),
     st.builds(Prepared, MEETING, st.none() | ENDPOINTS, ALLOCATION, SECONDS),
-    st.builds(Punched, MEETING, st.booleans(), PORT),
+    st.builds(Punched, MEETING, st.booleans(), PORT, st.booleans()),
     st.builds(Hold, MESH),
     st.builds(Release, MESH),
     st.builds(Gone, MESH),

@@ -43,6 +43,9 @@ PAUSES = {
 fail since somebody else was quicker. A birthday punch fails by bad luck once in 2,800 times, so
 that there is another reason, and it has cost two thousand packets."""
 
+BROKEN_OFF = 5.0
+"""Seconds to wait where it was not tried to the end: a link had become slow, or a peer had left."""
+
 REMEMBERED = 1 << 14
 """Pairs of networks whose failures are remembered: some megabytes."""
 
@@ -71,6 +74,18 @@ class _Meeting:
 
 
 @dataclass(frozen=True, slots=True)
+class _Failure:
+    """What was in vain between two networks.
+
+    :ivar times: how often; *at*: the last time; *whole*: whether that was tried to the end.
+    """
+
+    times: int
+    at: float
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Arranged:
     """Both sides are ready: what each is to do, and the other's description as it is now."""
 
@@ -93,7 +108,7 @@ class HardMeetings:
         self.probes = 0
         self._busy: dict[str, _Meeting] = {}
         self._meetings: OrderedDict[int, _Meeting] = OrderedDict()
-        self._failures: OrderedDict[Networks, tuple[int, float]] = OrderedDict()
+        self._failures: OrderedDict[Networks, _Failure] = OrderedDict()
 
     def may_help(self, a: Presence, b: Presence, now: float) -> bool:
         """Whether a hard punch is the way for two peers, and not known to be in vain."""
@@ -104,14 +119,20 @@ class HardMeetings:
         if way not in PAUSES:
             return False
         self._end_overdue(now)
-        failures, at = self._failures.get(networks, (0, now))
+        failure = self._failures.get(networks)
+        if failure is None:
+            return True
         pauses = PAUSES[way]
-        return now - at >= pauses[min(failures, len(pauses) - 1)]
+        pause = pauses[min(failure.times, len(pauses) - 1)] if failure.whole else BROKEN_OFF
+        return now - failure.at >= pause
 
     def is_busy(self, a: Presence, b: Presence) -> bool:
         """Whether one of their networks is in a hard meeting."""
-        networks = _networks(a, b)
-        return networks is not None and not networks.isdisjoint(self._busy)
+        return bool(self._in_the_way(a, b))
+
+    def are_meeting(self, a: Presence, b: Presence) -> bool:
+        """Whether that is one of these two."""
+        return any(set(meeting.sides) == {a, b} for meeting in self._in_the_way(a, b))
 
     def begin(self, a: Presence, b: Presence, number: int, now: float) -> None:
         """Have both prepare; their networks are not busy.
@@ -157,26 +178,31 @@ class HardMeetings:
         self.probes += min(max(report.probes, 0), MOST_PROBES)
         self._release(meeting)
         if not report.direct:
-            self._failed(meeting, now)
+            self._failed(meeting, now, report.whole)
         elif not meeting.hit:
             meeting.hit = True
             self.hit += 1
             self._failures.pop(meeting.networks, None)
 
-    def _failed(self, meeting: _Meeting, now: float) -> None:
+    def _failed(self, meeting: _Meeting, now: float, whole: bool) -> None:
         if meeting.hit is not None:
             return
         meeting.hit = False
-        failures, _ = self._failures.pop(meeting.networks, (0, now))
-        self._failures[meeting.networks] = (failures + 1, now)
+        before = self._failures.pop(meeting.networks, None)
+        times = (before.times if before else 0) + whole
+        self._failures[meeting.networks] = _Failure(times, now, whole)
         if len(self._failures) > REMEMBERED:
             self._failures.popitem(last=False)
+
+    def _in_the_way(self, a: Presence, b: Presence) -> list[_Meeting]:
+        networks = _networks(a, b) or ()
+        return [self._busy[network] for network in networks if network in self._busy]
 
     def _end_overdue(self, now: float) -> None:
         """End the meetings of which nothing was heard."""
         for meeting in [each for each in self._meetings.values() if now >= each.until]:
             if meeting.approach is not None:
-                self._failed(meeting, now)
+                self._failed(meeting, now, whole=False)
             self._forget(meeting)
 
     def _forget(self, meeting: _Meeting) -> None:

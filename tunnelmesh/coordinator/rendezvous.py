@@ -157,7 +157,8 @@ class Rendezvous:
         hard = tried or not share_ipv6(a.description, b.description)
         hard = hard and self.hard.may_help(a, b, now)
         if hard and self.hard.is_busy(a, b):
-            self._postpone(asker, other)
+            if not self.hard.are_meeting(a, b):
+                self._postpone(asker, other)
             return
         if not self._rate.take(pair, now):
             return

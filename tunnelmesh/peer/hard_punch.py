@@ -85,14 +85,16 @@ class HardPunching:
         seal: ProbeSeal,
         ended: Callable[[HardPunch], None],
     ) -> HardPunch | None:
-        """Start one.
+        """Start one, and end the one before: the coordinator knows that its other side has ended.
 
         :param host: the external address of the other side.
         :param ended: called when it is over, however it ended.
-        :returns: None if another is running, or none may be fired there.
+        :returns: None if none may be fired there.
         """
-        if self._running is not None or not may_be_fired_at(host):
+        if not may_be_fired_at(host):
             return None
+        if self._running is not None:
+            self._running.end("the next one began")
         volley = Volley(tactic, host, start, self._tokens, self._random)
         self._running = HardPunch(self, tactic, volley, seal, ended)
         return self._running
@@ -119,7 +121,7 @@ class HardPunch:
 
     :ivar tactic: what this side does.
     :ivar outcome: how it ended, for people; None while it runs.
-    :ivar direct: whether there was a direct path then.
+    :ivar direct: whether there was a direct path then; *whole*: whether it was tried to the end.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class HardPunch:
         self.tactic = tactic
         self.outcome: str | None = None
         self.direct = False
+        self.whole = False
         self._shared = shared
         self._volley = volley
         self._seal = seal
@@ -197,6 +200,7 @@ class HardPunch:
             return
         self._fire(self._volley.expire(now))
         if self.outcome is None and self._volley.deadline is None:
+            self.whole = True
             self.end("no probe was answered")
         self._timer.set(None if self.outcome else self._volley.deadline)
 

@@ -57,7 +57,6 @@ class HardPursuit:
         if way is Approach.PLAIN or meet.them.external is None:
             return False
         host = meet.them.external.host
-        self.stop("the next meeting")
         begun = self._around.hard.begin(meet.tactic, host, start, self._seal, self._ended)
         if begun is None:
             return False
@@ -88,4 +87,4 @@ class HardPursuit:
 
     def _ended(self, punch: HardPunch) -> None:
         self._spent[punch.tactic.style] += punch.probes
-        self._around.signal(Punched(self._meeting, punch.direct, punch.probes))
+        self._around.signal(Punched(self._meeting, punch.direct, punch.probes, punch.whole))

@@ -252,11 +252,13 @@ class Punched:
 
     :ivar direct: whether it found a way.
     :ivar probes: packets that it took on this side.
+    :ivar whole: whether it was tried to the end, and not broken off.
     """
 
     meeting: int
     direct: bool
     probes: int
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
