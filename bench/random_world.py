@@ -19,6 +19,9 @@ LOGIN = ("user", "secret")
 TRANSLATING = tuple(kind for kind, b in KINDS.items() if b.translates and kind not in PROXIED)
 """Kinds that a gateway can become with machines behind it."""
 
+DUAL_STACK = 0.4
+"""The share of places that have IPv6, behind a firewall: about that of today's internet."""
+
 STRICT = "address-and-port-dependent"
 
 
@@ -27,17 +30,20 @@ class Place:
     """A network behind one gateway, or behind a gateway that is behind another.
 
     :ivar gateways: the innermost first.
+    :ivar prefix6: what its IPv6 addresses begin with; empty without IPv6.
     """
 
     gateways: list[Nat]
     proxy: str = "none"
     machines: list[SimulatedPeer] = field(default_factory=list)
     addresses: int = 1
+    prefix6: str = ""
 
     @property
     def kinds(self) -> str:
         """For people."""
-        return " in ".join(_kind(gateway) for gateway in self.gateways)
+        kinds = " in ".join(_kind(gateway) for gateway in self.gateways)
+        return f"{kinds}, with IPv6" if self.prefix6 else kinds
 
     @property
     def is_private(self) -> bool:
@@ -49,10 +55,11 @@ class Place:
         for gateway in self.gateways:
             gateway.unblock(udp, tcp_port)
 
-    def free_address(self) -> str:
-        """An address for one more machine."""
+    def free_addresses(self) -> list[str]:
+        """Addresses for one more machine."""
         self.addresses += 1
-        return f"192.168.1.{self.addresses}" if self.is_private else self.gateways[0].address
+        four = f"192.168.1.{self.addresses}" if self.is_private else self.gateways[0].address
+        return [four, f"{self.prefix6}{self.addresses:x}"] if self.prefix6 else [four]
 
 
 def _kind(gateway: Nat) -> str:
@@ -70,6 +77,8 @@ def may_be_direct(a: Place, b: Place) -> bool | None:
     for place in (a, b):
         if any(gate._blocks_udp or not gate.behaviour.udp for gate in place.gateways):
             return False
+    if a.prefix6 and b.prefix6:
+        return True
 
     def symmetric(place: Place) -> bool:
         return any(g.behaviour.translates and g.behaviour.mapping == STRICT for g in place.gateways)
@@ -99,6 +108,7 @@ class World:
         self.peers: list[SimulatedPeer] = []
         self._folder = folder
         self._numbers = iter(range(1, 250))
+        self._random6 = Random(f"{seed} IPv6")
 
     def build(self) -> None:
         """Set everything up, and start it."""
@@ -139,11 +149,13 @@ class World:
             login = LOGIN if kind == "proxy-auth" else None
             place.gateways[0].proxy(login=login)
             place.proxy = f"http://{'' if login is None else ':'.join(login) + '@'}192.168.1.1:3128"
+        if self._random6.random() < DUAL_STACK:
+            place.prefix6 = f"2001:db8:{len(self.places) + 1:x}::"
         self.places.append(place)
         return place
 
     def _add_peer(self, name: str, place: Place) -> None:
-        host = place.gateways[0].host(place.free_address(), name=name)
+        host = place.gateways[0].host(*place.free_addresses(), name=name)
         folder = self._folder / name
         peer = SimulatedPeer(self.internet, host, folder, self._token, proxy=place.proxy)
         place.machines.append(peer)
@@ -204,4 +216,4 @@ class World:
         place.machines.remove(peer)
         to = self._place(proxies=False)
         to.machines.append(peer)
-        peer.host.move_to(to.gateways[0], to.free_address())
+        peer.host.move_to(to.gateways[0], *to.free_addresses())

@@ -92,6 +92,15 @@ class Ipv6Tests(Ipv6TestCase):
         self.internet.run(60)
         self.assertEqual(remote(here, "there").pursuit.attempts, met)
 
+    def test_roaming(self) -> None:
+        """A gateway's new IPv4 address does not disturb a path over IPv6."""
+        here, there = self.pair6("port-restricted", "port-restricted")
+        self.until(lambda: self.remotes(here, there) == ("2001:db8:2::2", "2001:db8:1::2"))
+        self.nats[0].roam("198.51.100.9")
+        self.talk(here, there)
+        self.internet.run(10)
+        self.assertEqual(self.remotes(here, there), ("2001:db8:2::2", "2001:db8:1::2"))
+
     def test_reflexive(self) -> None:
         """The coordinator's STUN server answers over IPv6 where it has that, unasked."""
         self.coordinator.kill()

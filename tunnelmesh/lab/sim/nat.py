@@ -145,12 +145,17 @@ class Nat(Node, Network):
             self._blocked_tcp.discard(tcp_port)
 
     def roam(self, address: str) -> None:
-        """Get another external address; every mapping is forgotten."""
+        """Get another external address; every mapping is forgotten.
+
+        Public addresses inside stay, and are reached as before.
+        """
         network = self.network
         assert network is not None
         network.detach(self)
         self.addresses = _pool(address, self.behaviour.pool)
         network.attach(self)
+        for inside in filter(self._is_public, self._nodes):
+            network.route(inside, self)
         self.forget()
 
     # Packets.
