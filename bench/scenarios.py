@@ -52,8 +52,9 @@ MAX_UDP_PORTS = 11
 """UDP sockets of one machine besides those of guessed ports: one for each family, and those that
 look at the NAT."""
 
-MAX_CONNECTIONS = 8
-"""TCP connections of one machine, those that still say goodbye included."""
+MAX_CONNECTIONS = 16
+"""TCP connections of one machine, those that still say goodbye included: its links, two to STUN
+servers, and one or two to each other machine where UDP is blocked."""
 
 
 class ViolationError(AssertionError):

@@ -91,6 +91,8 @@ class PairTests(WorldTestCase):
         here, there = self.pair()
         self.ping(here, there)
         self.nats[0].block(udp=True)
+        for port in (3478, 3479):  # STUN over TCP, without which no direct path over TCP is sought
+            self.nats[0].block(tcp_port=port)
         assert here.inner is not None
         assert there.inner is not None
         here.inner.ping(there.inner.address).addErrback(lambda _: None)  # is lost with the path
