@@ -5,6 +5,7 @@ Exit status 2 with one line for wrong usage, 1 with one line for what fails late
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -119,12 +120,18 @@ def _lines(told: Iterable[Field[Any]]) -> list[tuple[str, str]]:
     return lines
 
 
+SETTLED = 5.0
+"""Seconds after the start, when what is loaded stays. It is kept out of the garbage collector's
+full rounds from then on: each would stop everything for some 20 ms, to find nothing."""
+
+
 class Role(MultiService):
     """Holds the service of one role; ends the process if that cannot start."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
+        self._settling: Any = None
 
     def startService(self) -> None:
         """Start; what keeps it from starting is told in one line, not as a traceback."""
@@ -132,6 +139,14 @@ class Role(MultiService):
             super().startService()  # type: ignore[no-untyped-call]
         except TunnelMeshError as error:
             fail(self._reactor, error)
+            return
+        self._settling = self._reactor.callLater(SETTLED, gc.freeze)
+
+    def stopService(self) -> Any:
+        """Stop."""
+        if self._settling is not None and self._settling.active():
+            self._settling.cancel()
+        return super().stopService()  # type: ignore[no-untyped-call]
 
 
 def steady(reactor: Any) -> None:
