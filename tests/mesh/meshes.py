@@ -20,6 +20,7 @@ RELAYED = ("ssh", "websocket")
 
 SERVE = """
 import http.server, socketserver, sys
+socketserver.TCPServer.allow_reuse_address = True
 server = socketserver.TCPServer((sys.argv[1], 80), http.server.SimpleHTTPRequestHandler)
 print("ready", flush=True)
 server.serve_forever()
