@@ -1,6 +1,6 @@
 """Tests for :mod:`tunnelmesh.paths.health`."""
 
-from itertools import count
+from itertools import count, product
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -189,10 +189,13 @@ class SizeTests(SynchronousTestCase):
 
     def test_narrow_path(self) -> None:
         """A narrow path is good as soon as a wide one, and its size is found within two seconds."""
-        for largest in (1200, 1232, 1252, 1300, 1392, 1432, 1444, 1451):
+        sizes = (1200, 1232, 1252, 1300, 1392, 1432, 1444, 1451)
+        for largest, sending in product(sizes, (None, 0.01)):
             line = Line(largest=largest)
             self.assertLess(line.until(State.GOOD, 1.0), 4 * RTT + 0.1)
-            line.run(3.0)
+            line.run(3.0, sending=sending, hearing=True)
+            assert line.health.mtu is not None
+            self.assertTrue(line.health.mtu.settled)
             self.assertLessEqual(line.size, largest)
             self.assertGreater(line.size, largest - STEP)
             self.assertIs(State.GOOD, line.health.state)

@@ -182,8 +182,8 @@ class Health:
             self._enter(State.PROVING, now)
             if self.mtu is not None:
                 self.mtu.restart(now)
-        elif self.mtu is not None and awaited.size <= BASE:
-            self.mtu.passed(awaited.sent_at)
+        elif self.mtu is not None:
+            self.mtu.passed(awaited.size, awaited.sent_at)
         self.heard(now)
         if self.state is State.PROVING:
             if awaited.size >= BASE:

@@ -91,9 +91,10 @@ class PathMtu:
         if self.size > BASE and self._tried is None:
             self._try(self.size, now)
 
-    def passed(self, sent_at: float) -> None:
-        """A short ping, sent then, has come back."""
-        self._passed_at = max(self._passed_at, sent_at)
+    def passed(self, size: int, sent_at: float) -> None:
+        """An ordinary ping, of that size and sent then, has come back."""
+        if self._tried is not None and size < self._tried:
+            self._passed_at = max(self._passed_at, sent_at)
 
     def ponged(self, token: int, now: float) -> bool:
         """A pong came in.
