@@ -21,7 +21,7 @@ from tunnelmesh.lab.kernel.mesh import Mesh, Peer, wait_until
 LIMIT = 15.0
 """Seconds after which a pair counts as not direct."""
 
-RELAYED = 20.0
+RELAYED = 10.0
 """Seconds for which a pair is watched that is to stay on the relay."""
 
 LOOK = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from tunnelmesh.nat.tactics import Approach
 from tunnelmesh.peer.hard_punch import AN_HOUR, BURST, HardPunch, HardPunching
 from tunnelmesh.peer.verdict import explain
 from tunnelmesh.wire.endpoint import Endpoint
-from tunnelmesh.wire.signal import Describe, Meet, Tactic
+from tunnelmesh.wire.signal import Describe, Meet, Punched, Signal, Tactic
 
 AT_REST = 4
 """UDP sockets of a peer: the main ones for IPv4 and IPv6, one that asks the router for a port, and
@@ -268,7 +269,7 @@ class LimitTests(SynchronousTestCase):
         """Count."""
         self.checks += 1
 
-    def begin(self, host: str = "198.51.100.9") -> HardPunch | None:
+    def begin(self, host: str = "198.51.100.9") -> HardPunch:
         """Start one that sends to random ports."""
         seal: Any = FakeSeal()
         return self.punching.begin(PROBING, host, self.clock.seconds(), seal, self.ended.append)
@@ -284,19 +285,11 @@ class LimitTests(SynchronousTestCase):
         second = self.begin("198.51.100.10")
         sent = len(self.udp.sent)
         self.run_for(15)
-        assert first is not None
-        assert second is not None
         self.assertEqual((first.outcome, first.whole), ("the next one began", False))
         self.assertEqual((second.outcome, second.whole), ("no probe was answered", True))
         self.assertEqual(self.ended, [first, second])
         self.assertEqual(len(self.udp.sent) - sent, MOST_PROBES)
         self.assertEqual({to.host for to in self.udp.sent[sent:]}, {"198.51.100.10"})
-
-    def test_nobody_else(self) -> None:
-        """Nothing is fired at what is not a public address."""
-        for host in ("192.168.1.1", "10.0.0.1", "127.0.0.1", "224.0.0.1", "100.96.0.3"):
-            self.assertIsNone(self.begin(host))
-        self.assertIsNone(self.begin("0.0.0.0"))
 
     def test_an_hour(self) -> None:
         """However often it is asked for, only so many packets leave in an hour."""
@@ -312,7 +305,6 @@ class LimitTests(SynchronousTestCase):
         for rtt in (1.0, None):
             self.rtt = 0.02
             punch = self.begin()
-            assert punch is not None
             self.run_for(2)
             self.assertIsNone(punch.outcome)
             self.rtt = rtt
@@ -331,6 +323,30 @@ class LimitTests(SynchronousTestCase):
 
 class HostileMeetTests(HardTestCase):
     """Meetings that a coordinator should not arrange."""
+
+    def test_nobody_else(self) -> None:
+        """Nothing is fired at what is not public, at the coordinator, or at ourselves."""
+        here, _ = self.meet("symmetric", "symmetric")
+        self.until(lambda: here.path_to("there") == "ssh")
+        self.internet.run(3)
+        cone = Describe((), "endpoint-independent", "address-and-port-dependent")
+        told: list[Signal] = []
+        self.patch(node(here).link, "send", told.append)
+        for host in (
+            *("192.168.1.1", "10.0.0.1", "127.0.0.1", "224.0.0.1", "0.0.0.0", "100.96.0.3"),
+            *("203.0.113.10", "198.51.100.1"),
+        ):
+            them = replace(cone, external=Endpoint(host, 4000))
+            address = remote(here, "there").address
+            node(here).signal_received(Meet(address, 1, 0.0, them, PROBING))
+            self.internet.run(1)
+            self.assertIn(Punched(1, direct=False, probes=0, whole=False), told)
+            told.clear()
+        self.assertEqual(node(here).hard.probes, 0)
+        them = replace(cone, external=Endpoint("192.0.2.66", 4000))
+        node(here).signal_received(Meet(address, 1, 0.0, them, PROBING))
+        self.internet.run(60)
+        self.assertEqual(node(here).hard.probes, MOST_PROBES)
 
     def test_tactic_for_a_plain_pair(self) -> None:
         """Where plain punching works, nothing else is done."""

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from tunnelmesh.errors import ListenError
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.birthday import MOST_PROBES
-from tunnelmesh.nat.volley import Shot, Volley, may_be_fired_at
+from tunnelmesh.nat.volley import Shot, Volley
 from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.peer.timer import Timer
 from tunnelmesh.transports.fresh_udp import FreshPath, FreshUdp
@@ -84,15 +84,12 @@ class HardPunching:
         start: float,
         seal: ProbeSeal,
         ended: Callable[[HardPunch], None],
-    ) -> HardPunch | None:
+    ) -> HardPunch:
         """Start one, and end the one before: the coordinator knows that its other side has ended.
 
         :param host: the external address of the other side.
         :param ended: called when it is over, however it ended.
-        :returns: None if none may be fired there.
         """
-        if not may_be_fired_at(host):
-            return None
         if self._running is not None:
             self._running.end("the next one began")
         volley = Volley(tactic, host, start, self._tokens, self._random)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from ipaddress import ip_address
 
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.candidates import behaviour_of
 from tunnelmesh.nat.tactics import Approach, approach
+from tunnelmesh.nat.volley import may_be_fired_at
 from tunnelmesh.peer.hard_punch import HardPunch
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.wire.probe import ProbeSeal
 from tunnelmesh.wire.signal import Describe, Meet, Punched
+
+HARD = (Approach.PREDICT, Approach.BIRTHDAY)
+"""What a hard punch is for; others are not to be had, whatever the coordinator says."""
 
 
 class HardPursuit:
@@ -45,22 +50,21 @@ class HardPursuit:
         """Whether this may lead to something soon: there is a way, and the coordinator has not
         just declined to try it again."""
         way = approach(behaviour_of(own), behaviour_of(them))
-        return way in (Approach.PREDICT, Approach.BIRTHDAY) and not self._declined
+        return way in HARD and not self._declined
 
     def meet(self, meet: Meet, own: Describe, start: float) -> bool:
         """Both sides are told to begin at *start*; whether this one does."""
-        self._declined = False
-        way = approach(behaviour_of(own), behaviour_of(meet.them))
+        self._declined = meet.tactic is None
         if meet.tactic is None:
-            self._declined = way is not Approach.PLAIN
             return False
-        if way is Approach.PLAIN or meet.them.external is None:
+        way = approach(behaviour_of(own), behaviour_of(meet.them))
+        there = meet.them.external
+        if way not in HARD or there is None or self._is_nobody(there.host, own):
+            self._around.signal(Punched(meet.meeting, direct=False, probes=0, whole=False))
             return False
-        host = meet.them.external.host
-        begun = self._around.hard.begin(meet.tactic, host, start, self._seal, self._ended)
-        if begun is None:
-            return False
-        self.last, self._meeting = begun, meet.meeting
+        shared = self._around.hard
+        self.last = shared.begin(meet.tactic, there.host, start, self._seal, self._ended)
+        self._meeting = meet.meeting
         return True
 
     def seen(self, path: IPath, now: float) -> None:
@@ -84,6 +88,14 @@ class HardPursuit:
         """Break it off."""
         if self.last is not None:
             self.last.end(why)
+
+    def _is_nobody(self, host: str, own: Describe) -> bool:
+        """Whether no peer can be at an address that many packets would go to."""
+        ours = {endpoint.host for endpoint in self._around.avoid()}
+        if own.external is not None:
+            ours.add(own.external.host)
+        inner = ip_address(host) in self._around.interface.network
+        return inner or host in ours or not may_be_fired_at(host)
 
     def _ended(self, punch: HardPunch) -> None:
         self._spent[punch.tactic.style] += punch.probes

@@ -168,7 +168,7 @@ class Pursuit:
         if self._punch is not None:
             self._punch.stop()
         self.tcp.stop()
-        self.hard.stop("a direct path is in use")
+        self.hard.found()
 
     def is_inner(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is in the mesh itself: that path would run through the tunnel, and
