@@ -15,8 +15,11 @@ from tunnelmesh.noise.session import (
     REJECT_AFTER_TIME,
     REKEY_AFTER_MESSAGES,
     REKEY_AFTER_TIME,
+    Form,
     Session,
 )
+from tunnelmesh.wire.record import CHACHA20_POLY1305
+from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 from tunnelmesh.wire.wireguard import TRANSPORT_OVERHEAD, transport_header
 
 MTU = 1420
@@ -62,6 +65,18 @@ class SessionTests(SynchronousTestCase):
             (datagram,) = self.left.seal([packet])
             self.assertEqual(len(datagram), padded + TRANSPORT_OVERHEAD, size)
             self.assertEqual(self.right.open([datagram]), [packet] if size else [])
+
+    def test_long(self) -> None:
+        """A packet that is too long for a datagram goes in parts, and comes out whole."""
+        form = Form(CHACHA20_POLY1305, whole=False, datagram=1200)
+        packet = ip(bytes(1400))
+        run = self.left.seal_long(packet, form)
+        parts = run.datagrams()
+        self.assertEqual(max(map(len, parts)), 1200)
+        self.assertEqual(len(parts), 2)
+        opened = self.right.open_records(memoryview(bytearray(b"".join(parts))), run.segment)
+        assert opened is not None
+        self.assertEqual([bytes(each)[VIRTIO_SIZE:] for each in opened], [packet])
 
     def test_ipv6(self) -> None:
         """The padding of an IPv6 packet is cut off by its payload length."""

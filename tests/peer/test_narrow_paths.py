@@ -7,20 +7,23 @@ from tunnelmesh.lab.sim import Link
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.paths.path_mtu import STEP
 from tunnelmesh.peer.carrier import OVERHEAD
+from tunnelmesh.peer.verdict import explain
 from tunnelmesh.wire.ip import checksum
 
 UDP_AND_IP = 28
 
 
-class NarrowPathTests(WorldTestCase):
+class NarrowPathTestCase(WorldTestCase):
     """Two peers, relayed so far, and a line between them that can be made narrow.
 
     It is the same line for the coordinator's link, which TCP would keep within it on a real one.
     """
 
+    bulk = "auto"
+
     def setUp(self) -> None:
         super().setUp()
-        self.here, self.there = (self.add(name) for name in ("here", "there"))
+        self.here, self.there = (self.add(name, bulk=self.bulk) for name in ("here", "there"))
         self.nats[1].block(udp=True)
         self.until(lambda: self.here.path_to("there") and self.there.path_to("here"))
         assert self.here.inner is not None
@@ -47,6 +50,10 @@ class NarrowPathTests(WorldTestCase):
         answered = self.inner_here.ping(self.inner_there.address, size=size)
         self.internet.run(1.0)
         self.successResultOf(answered)
+
+
+class NarrowPathTests(NarrowPathTestCase):
+    """Narrow paths are used for what they carry."""
 
     def test_narrow_from_the_start(self) -> None:
         """A path of 1280 bytes is taken, and known for what it is; long packets pass in parts."""
@@ -128,3 +135,35 @@ class NarrowPathTests(WorldTestCase):
         self.assertEqual(int.from_bytes(told[0][26:28], "big"), self.mtu(self.here))
         self.assertEqual(checksum(told[0][:20]), 0)
         self.assertEqual(checksum(told[0][20:]), 0)
+
+    def test_too_narrow(self) -> None:
+        """A path that carries less than the base is not taken, and the explanation says why."""
+        self.narrow(1000)
+        self.nats[1].unblock(udp=True)
+        self.internet.run(10.0)
+        self.assertNotEqual("udp", self.here.path_to("there"))
+        told = explain(remote(self.here, "there"), node(self.here).describe(), {})
+        self.assertTrue([line for line in told.evidence if "those of 1200 bytes" in line])
+
+
+class WithoutRecordsTests(NarrowPathTestCase):
+    """Two peers that keep to WireGuard's packets."""
+
+    bulk = "packets"
+
+    def test_long_packets(self) -> None:
+        """What is too long is dropped and counted, and the kernel told."""
+        self.narrow(1280)
+        self.direct()
+        self.internet.run(3.0)
+        self.ping(1100)
+        device = node(self.here).mesh.switch.device
+        assert device is not None
+        written: list[bytes] = []
+        self.patch(device, "write", written.extend)
+        before = node(self.here).tunnel_counters["unsent_packets"]
+        pinged = self.inner_here.ping(self.inner_there.address, size=1392)
+        pinged.addErrback(lambda _: None)
+        self.internet.run(0.1)
+        self.assertEqual(node(self.here).tunnel_counters["unsent_packets"], before + 1)
+        self.assertEqual([packet[20:22] for packet in written], [b"\x03\x04"])

@@ -88,7 +88,7 @@ class Health:
     :param keepalive: what is known of how long the path may be idle.
 
     :ivar rtt: smoothed round trip in seconds (RFC 6298), or None so far.
-    :ivar since: when the path became good.
+    :ivar since: when the path became good; *proven*: whether it ever was.
     :ivar deadline: when to call :meth:`expire`; infinite if nothing is to be expected any more.
     """
 
@@ -106,6 +106,7 @@ class Health:
         self.state = State.GOOD if trusted else State.PROVING
         self.rtt: float | None = None
         self.since = now
+        self.proven = trusted
         self.heard_at = now
         self.keepalive = keepalive or Keepalive()
         self.deadline = now
@@ -190,6 +191,7 @@ class Health:
                 self._good += 1
             if self._good >= GOOD_IN_A_ROW:
                 self.since = now
+                self.proven = True
                 self._enter(State.GOOD, now)
             else:
                 self.deadline = now

@@ -48,8 +48,6 @@ class Carrier:
     :param public_key: the remote peer's X25519 key.
     :param address: its mesh address.
     :param direct_only: whether its traffic may not go by relay. Handshakes may.
-
-    :ivar unsent: packets too long for the path to a peer that takes no records.
     """
 
     def __init__(
@@ -67,7 +65,6 @@ class Carrier:
         self._around = around
         self._direct_only = direct_only
         self._flows: dict[Way, IPath] = {}
-        self.unsent = 0
         self._telling = TokenBucket(TOLD, TOLD)
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
         self._handshakes = 0
@@ -106,7 +103,7 @@ class Carrier:
         long = [packet for packet in packets if len(packet) > mtu]
         form = self._form(now)
         if form is None:
-            self.unsent += len(long)
+            self._around.device.counters.unsent_packets += len(long)
         else:
             for packet in long:
                 self.perform(self.tunnel.send_long(packet, form, now), now)

@@ -8,6 +8,8 @@ from typing import Any
 from tunnelmesh.nat.allocation import in_words
 from tunnelmesh.nat.behaviour import Filtering, Flavour, Mapping, NatBehaviour, punchable
 from tunnelmesh.nat.candidates import behaviour_of, has_ipv6, share_ipv6
+from tunnelmesh.paths.health import State
+from tunnelmesh.paths.path_mtu import BASE
 from tunnelmesh.peer import hard_verdict
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.status import milliseconds
@@ -131,6 +133,13 @@ def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[
     health = remote.ladder.health
     if health is not None and health.rtt is not None:
         lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
+    if remote.path_mtu is not None:
+        lines.append(f"longest packet that this path carries whole: {remote.path_mtu} bytes")
+    lines += [
+        f"{remote.describe(way)}: short probes were answered, those of {BASE} bytes were not"
+        for way, health in remote.ladder.ways.items()
+        if health.state is State.DEAD and not health.proven
+    ]
     if pursuit.attempts:
         lines.append(f"attempts to punch: {pursuit.attempts}, with {pursuit.probes} probes sent")
     if pursuit.them is not None and remote.path_kind not in ("udp", "tcp"):
