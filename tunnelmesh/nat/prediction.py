@@ -5,12 +5,12 @@ many they make while the packets are under way. That number is Poisson distribut
 times *age*, so that a window of that mean, three deviations and a few to spare misses it once in
 some hundred times.
 
-The side that has the sequence opens several sockets, each of which gets the next port. The other
-side aims at every port of the window, if its own mapping does not depend on where it sends. If it
-does, both sides have sequences, and both must hit: each opens as many sockets as its own window is
-wide, and all of them aim at the *last* port of the other's window. However many mappings, fewer
-than that, others have made, one socket of each side has the very port at which the other side aims;
-those two meet.
+The side that has the sequence opens a socket, which gets the next port. The other side aims at
+every port of the window, if its own mapping does not depend on where it sends. If it does, both
+sides have sequences, and both must hit: each opens as many sockets as its own window is wide, and
+all of them aim at the *last* port of the other's window. However many mappings, fewer than that,
+others have made, one socket of each side has the very port at which the other side aims; those two
+meet.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ DEVIATIONS = 3
 WIDEST = 48
 """Ports in a window at most: as many packets, repeated a few times, are a burden that no router
 notices. A NAT whose other users need more between a sample and the meeting is not predictable."""
-
-OPENERS = 4
-"""Sockets of the side with the sequence, where the other can aim at the whole window: one would do,
-were no packet lost and no port skipped."""
 
 LONGEST = 60.0
 """Seconds of age beyond which a stranger's number is not calculated with."""

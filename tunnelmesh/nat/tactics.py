@@ -69,7 +69,7 @@ def tactics(
         case Approach.PREDICT:
             ports = prediction.window(a.allocation, age_a)
             if not b.maps_by_destination:
-                opening = Tactic(Approach.PREDICT, prediction.OPENERS, there)
+                opening = Tactic(Approach.PREDICT, 1, there)
                 return (opening, Tactic(Approach.PREDICT, ports=ports)) if ports else None
             theirs = prediction.window(b.allocation, age_b)
             if ports and theirs:
