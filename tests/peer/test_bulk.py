@@ -14,6 +14,7 @@ from tests.bulk.packets import super_packet
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
+from tunnelmesh.peer import members
 from tunnelmesh.peer.bulk import CONFIRM, REPORT_INTERVAL, STREAM_DATAGRAM, Bulk, abilities
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import Abilities, Arrivals
@@ -169,6 +170,23 @@ class TrafficTests(WorldTestCase):
         here, there = self.add("here"), self.add("there", bulk="packets")
         self.until(lambda: here.path_to("there") == "udp" == there.path_to("here"))
         self.send(here, there)
+
+    def test_to_a_peer_that_restarted(self) -> None:
+        """Records for a session that the other end has lost make it shake hands soon."""
+        here, there = self.pair("full-cone", "full-cone")
+        self.send(here, there, times=1)
+        headers, _ = self.between(here, there)
+        self.patch(members, "EAGER", 0)  # as in a large mesh, where nobody speaks unasked
+        there.host.crash()
+        there.host.boot()
+        there.start()
+        self.until(lambda: there.node, limit=5)
+        device = WrittenDevice()
+        node(there).mesh.switch.use(device)  # type: ignore[arg-type]
+        for _ in range(20):
+            node(here).mesh.switch.bulk_leaving(super_packet(headers, bytes(40_000), 1300))
+            self.internet.run(0.1)
+        self.assertGreater(len(device.packets), 0)
 
     def test_strangers_addresses(self) -> None:
         """A super-packet from, or to, an address that is not the two ends' own is dropped."""

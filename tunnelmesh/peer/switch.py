@@ -122,14 +122,16 @@ class Switch:
 
     def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
         """Records arrived from one place."""
-        around = self._around
-        outputs = around.device.receive_records(records, segment, around.reactor.seconds())
+        device, now = self._around.device, self._around.reactor.seconds()
+        strays = device.counters.unknown_index
+        outputs = device.receive_records(records, segment, now)
         for output in outputs:
             if isinstance(output, DeliverBulk):
                 remote: Remote = output.tunnel.user
                 remote.datagrams_opened(outputs, path)
                 self._deliver_bulk(remote, output.packets)
                 remote.records_received()
+        self._look_into_strays(strays, path, now)
 
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
         """The coordinator relays a batch from the peer with that mesh address."""
@@ -188,11 +190,15 @@ class Switch:
             for output in mine:
                 if isinstance(output, Deliver) and output.packets:
                     self._deliver(remote, output.packets)
-        if device.counters.unknown_index != strays and self._strays.take(now):
-            self._strayed(path)
+        self._look_into_strays(strays, path, now)
 
-    def _strayed(self, path: IPath) -> None:
-        """Something came for a session that is not ours: this machine may have restarted."""
+    def _look_into_strays(self, before: int, path: IPath, now: float) -> None:
+        """If something came for a session that is not ours, this machine may have restarted.
+
+        :param before: how many strays there were before it came.
+        """
+        if self._around.device.counters.unknown_index == before or not self._strays.take(now):
+            return
         for remote in self._members:
             if remote.is_at(path):
                 remote.restore_session()
