@@ -7,8 +7,6 @@ super-packet end up one after the other, ready for one system call.
 
 from __future__ import annotations
 
-from itertools import islice
-
 from tunnelmesh.bulk.run import Run
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.noise.ciphers import Aead
@@ -129,7 +127,7 @@ class RecordSealer:
         prefixes = self._prefixes_of(count)
         self._seal(_SALT + sequence, plain, prefixes[0], buffer.sealed[:sealed])
         buffer.headers[: count * HEADER_SIZE] = sequence.join(prefixes) + sequence
-        parts = list(islice(buffer.parts(size), 2 * count))
+        parts = buffer.parts(size)[: 2 * count]
         parts[-1] = parts[-1][: sealed - (count - 1) * size]
         return Run(parts, datagram, count)
 

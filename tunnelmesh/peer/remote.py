@@ -37,6 +37,7 @@ class Remote:
     """One remote peer.
 
     :ivar name: its name in the mesh; *address*, *address6* its mesh addresses.
+    :ivar ends4: the two addresses of a packet from it to this machine; *ends6*: over IPv6.
     :ivar key: its Ed25519 public key.
     :ivar online: whether the coordinator has a link to it.
     :ivar wanted: whether anybody has used the pair, or is likely to.
@@ -52,6 +53,8 @@ class Remote:
         self.key = entry.key
         self.address: IPv4Address = entry.address
         self.address6 = mesh_address6(entry.key)
+        self.ends4 = self.address.packed + around.interface.ip.packed
+        self.ends6 = self.address6.packed + around.address6.packed
         self.online = False
         self.wanted = False
         self.since = float(now)

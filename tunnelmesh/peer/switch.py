@@ -208,9 +208,7 @@ class Switch:
 
         The kernel would deliver to any other address that this machine has, or forward.
         """
-        own4, own6 = remote.address.packed, remote.address6.packed
-        both4 = own4 + self._around.interface.ip.packed
-        both6 = own6 + self._around.address6.packed
+        both4, both6 = remote.ends4, remote.ends6
         genuine = []
         for packet in packets:
             version = packet[0] >> 4
@@ -219,7 +217,7 @@ class Switch:
                 genuine.append(packet)
             elif control.is_control(packet):
                 self._control(remote, packet)
-            elif ends.startswith(own4 if version == 4 else own6):
+            elif ends.startswith(both4[:4] if version == 4 else both6[:16]):
                 self.dropped["not to this machine's own address"] += 1
             else:
                 self.dropped["not the peer's own address"] += 1
@@ -230,14 +228,11 @@ class Switch:
 
     def _deliver_bulk(self, remote: Remote, packets: Sequence[memoryview]) -> None:
         """The same for packets with a virtio header before them."""
-        around = self._around
-        both4 = remote.address.packed + around.interface.ip.packed
-        both6 = remote.address6.packed + around.address6.packed
         remote.wanted = True
         for packet in packets:
             is_v4 = packet[VIRTIO_SIZE] >> 4 == 4
-            ends = packet[_ENDS4] if is_v4 else packet[_ENDS6]
-            if ends != (both4 if is_v4 else both6):
+            ends = bytes(packet[_ENDS4 if is_v4 else _ENDS6])
+            if ends != (remote.ends4 if is_v4 else remote.ends6):
                 self.dropped["not between the two ends' own addresses"] += 1
             elif self.device is not None:
                 self.device.write_bulk(packet)
