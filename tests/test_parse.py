@@ -23,6 +23,8 @@ READERS = [
     parse.pool,
     parse.names,
     parse.endpoints,
+    parse.listen,
+    parse.exposed,
 ]
 
 TOML_VALUES = st.one_of(
@@ -71,6 +73,16 @@ class ParseTests(SynchronousTestCase):
                 (("192.0.2.1", 51820), ("2001:db8::1", 1), ("home.example", 9)),
             ),
             (parse.endpoints, ["192.0.2.1:51820"], (("192.0.2.1", 51820),)),
+            (parse.listen, "1080", ("127.0.0.1", 1080)),
+            (parse.listen, 0, ("127.0.0.1", 0)),
+            (parse.listen, "[::]:9586", ("::", 9586)),
+            (parse.exposed, 22, ((22, "127.0.0.1", 22),)),
+            (
+                parse.exposed,
+                "22, 80=10.0.0.7:8000",
+                ((22, "127.0.0.1", 22), (80, "10.0.0.7", 8000)),
+            ),
+            (parse.exposed, [22, "80=nas:8000"], ((22, "127.0.0.1", 22), (80, "nas", 8000))),
         ]:
             self.assertEqual(reader(value), result, (reader, value))
 
@@ -118,6 +130,13 @@ class ParseTests(SynchronousTestCase):
             (parse.names, ["a"] * 65),
             (parse.names, {"a": 1}),
             (parse.endpoints, ""),
+            (parse.listen, "65536"),
+            (parse.listen, "here"),
+            (parse.listen, True),
+            (parse.exposed, "0"),
+            (parse.exposed, "22,22=nas:1"),
+            (parse.exposed, "22=nas"),
+            (parse.exposed, ""),
             (parse.endpoints, "192.0.2.1"),
             (parse.endpoints, "192.0.2.1:0"),
             (parse.endpoints, "192.0.2.1:65536"),

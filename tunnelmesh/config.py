@@ -62,6 +62,10 @@ class Config:
         default_factory=default_state_dir,
         metadata=_told(parse.path, "DIR", "where keys and state are kept"),
     )
+    metrics: tuple[str, int] | None = field(
+        default=None,
+        metadata=_told(parse.listen, "[HOST:]PORT", "serve metrics for Prometheus here"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,30 @@ class PeerConfig(Config):
         default="auto",
         metadata=_told(parse.bulk, "FORM", "auto, segments, or packets as WireGuard's"),
     )
+    expose: tuple[tuple[int, str, int], ...] = field(
+        default=(),
+        metadata=_told(parse.exposed, "PORTS", "open to the mesh: 22,8080 or 80=127.0.0.1:8000"),
+    )
+    socks: tuple[str, int] | None = field(
+        default=None,
+        metadata=_told(parse.listen, "[HOST:]PORT", "a SOCKS5 server into the mesh"),
+    )
+    http_proxy: tuple[str, int] | None = field(
+        default=None,
+        metadata=_told(parse.listen, "[HOST:]PORT", "an HTTP proxy into the mesh"),
+    )
+    no_dns: bool = field(
+        default=False,
+        metadata=_told(parse.flag, "", "do not make NAME.mesh resolve on this machine"),
+    )
+    user: str | None = field(
+        default=None,
+        metadata=_told(parse.text, "NAME", "become this user once the device is open"),
+    )
+    no_reports: bool = field(
+        default=False,
+        metadata=_told(parse.flag, "", "do not tell the coordinator how paths fare"),
+    )
 
     def __post_init__(self) -> None:
         never = self.direct_only_peers
@@ -159,6 +187,10 @@ class CoordinatorConfig(Config):
     pool: IPv4Network = field(
         default=DEFAULT_POOL,
         metadata=_told(parse.pool, "NETWORK", "IPv4 network of mesh addresses"),
+    )
+    policy: Path | None = field(
+        default=None,
+        metadata=_told(parse.path, "FILE", "TOML file of access rules; without it, none"),
     )
 
     def __post_init__(self) -> None:

@@ -77,5 +77,17 @@ class UnknownPeerError(TunnelMeshError):
     """There is no peer of that name."""
 
 
+class OfflineError(TunnelMeshError):
+    """The peer is known, but not there; the message says since when."""
+
+
+class StreamError(TunnelMeshError):
+    """A stream to a port of a peer cannot be opened: refused, not allowed, or nobody listens."""
+
+
+class PolicyError(TunnelMeshError):
+    """The file of access rules has a mistake; the message names the line or the key."""
+
+
 class LabError(TunnelMeshError):
     """The laboratory cannot be built or changed as asked."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -109,6 +109,22 @@ class ILinkUser(Interface):
 
     def link_lost(link: ILink, reason: str) -> None:
         """The connection is gone; *reason* is for people."""
+
+
+class IStreams(Interface):
+    """Opens streams to ports of remote peers, inside their encrypted sessions."""
+
+    def endpoint(host: str, port: int) -> IStreamClientEndpoint:
+        """Where a TCP port of a peer is reached, with or without a network device here and there.
+
+        Its ``connect`` fails with :exc:`~tunnelmesh.errors.UnknownPeerError`,
+        :exc:`~tunnelmesh.errors.OfflineError` or :exc:`~tunnelmesh.errors.StreamError`, within
+        three seconds. The protocol's transport is an ``ITransport``, ``IConsumer`` and
+        ``IPushProducer`` with ``loseWriteConnection`` and ``abortConnection``; a protocol that is
+        an ``IHalfCloseableProtocol`` hears of the other side's end.
+
+        :param host: the peer's name, with or without ``.mesh``, or one of its mesh addresses.
+        """
 
 
 class ITunnelDevice(Interface):

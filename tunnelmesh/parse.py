@@ -152,6 +152,34 @@ def endpoints(value: object) -> tuple[tuple[str, int], ...]:
         raise ValueError("must be HOST:PORT, or several of them with commas") from None
 
 
+def listen(value: object) -> tuple[str, int]:
+    """Read where to listen: ``[HOST:]PORT``, on this machine's loopback without a host.
+
+    :raises ValueError: if it is neither.
+    """
+    try:
+        if type(value) is int or (isinstance(value, str) and value.isdigit()):
+            return "127.0.0.1", port(value)
+        return _endpoint(value)
+    except ValueError:
+        raise ValueError("must be a port, or HOST:PORT") from None
+
+
+def exposed(value: object) -> tuple[tuple[int, str, int], ...]:
+    """Read which ports are open to the mesh: ``22``, ``80=127.0.0.1:8000``, several with commas.
+
+    :returns: for each the port that others see, and the host and port that it leads to.
+    :raises ValueError: if one is malformed, is there twice, or there are too many.
+    """
+    try:
+        given = tuple(map(_exposed, [value] if type(value) is int else _several(value)))
+    except ValueError:
+        raise ValueError("must be PORT or PORT=HOST:PORT, or several of them with commas") from None
+    if len({port for port, _, _ in given}) < len(given):
+        raise ValueError("must name each port once")
+    return given
+
+
 def names(value: object) -> frozenset[str]:
     """Read the names of peers: one, several with commas, or a list of them.
 
@@ -161,6 +189,14 @@ def names(value: object) -> frozenset[str]:
         return frozenset(map(name, _several(value)))
     except ValueError:
         raise ValueError("must be names of peers, with commas") from None
+
+
+def _exposed(value: object) -> tuple[int, str, int]:
+    seen, _, target = str(value).partition("=")
+    number = port(seen)
+    if not number:
+        raise ValueError
+    return (number, *_endpoint(target)) if target else (number, "127.0.0.1", number)
 
 
 def _endpoint(value: object) -> tuple[str, int]:

@@ -11,10 +11,12 @@ from tunnelmesh.wire.control import (
     ARRIVALS,
     ECHO_REPLY,
     ECHO_REQUEST,
+    STREAM,
     Abilities,
     Arrivals,
     Control,
     Echo,
+    Stream,
 )
 
 WORD = st.integers(0, 2**64 - 1)
@@ -28,6 +30,7 @@ class ControlTests(SynchronousTestCase):
             st.builds(Echo, st.sampled_from([ECHO_REQUEST, ECHO_REPLY]), WORD),
             st.builds(Abilities, st.integers(0, 255), st.integers(0, 255), st.booleans()),
             st.builds(Arrivals, WORD, WORD),
+            st.builds(Stream, st.booleans(), st.binary(max_size=1400)),
         )
     )
     @settings(max_examples=80, derandomize=True)
@@ -45,7 +48,7 @@ class ControlTests(SynchronousTestCase):
             message = control.decode(plaintext)
         except DecodeError:
             return
-        known = plaintext[0] in (ECHO_REQUEST, ECHO_REPLY, ABILITIES, ARRIVALS)
+        known = plaintext[0] in (ECHO_REQUEST, ECHO_REPLY, ABILITIES, ARRIVALS, STREAM)
         self.assertEqual(message is not None, known)
 
     def test_ip_is_no_control(self) -> None:

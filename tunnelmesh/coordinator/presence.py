@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from zope.interface import Interface
+
 from tunnelmesh.coordinator.store import Member
 from tunnelmesh.interfaces import ILink
 from tunnelmesh.wire import signal
@@ -54,3 +56,23 @@ class Presence:
     def send(self, message: signal.Signal) -> None:
         """Send it a message."""
         self.link.send(signal.encode(message))
+
+
+class IAttendant(Interface):
+    """Somebody at the coordinator who deals with members, beside the signalling itself."""
+
+    def arrived(presence: Presence) -> None:
+        """A member has signed in, on its first link or another, and was told Welcome by it.
+
+        The link in use is another one until the member has described itself.
+        """
+
+    def told(presence: Presence, message: signal.Signal) -> bool:
+        """A member sent a message.
+
+        :returns: whether it was for this attendant.
+        :raises SignalError: if the member must not say that; its link is closed.
+        """
+
+    def left(presence: Presence) -> None:
+        """A member is offline."""

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from tunnelmesh.coordinator.admission import Admission
 from tunnelmesh.coordinator.heartbeat import Heartbeat
-from tunnelmesh.coordinator.presence import Line, Presence
+from tunnelmesh.coordinator.presence import IAttendant, Line, Presence
 from tunnelmesh.coordinator.relay import RelayHub
 from tunnelmesh.coordinator.rendezvous import Rendezvous
 from tunnelmesh.coordinator.roster import RosterBook
@@ -68,6 +68,7 @@ class Signalling:
     :ivar relay: the hub.
     :ivar malformed: messages that broke the protocol; *unknown*: frames and messages of kinds that
         only a newer version knows.
+    :ivar attendants: who else deals with members.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Signalling:
     ) -> None:
         self.malformed = 0
         self.unknown = 0
+        self.attendants: list[IAttendant] = []
         self._reactor = reactor
         self._random = random
         self._prefix = pool.prefixlen
@@ -187,6 +189,8 @@ class Signalling:
         del self._online[member.address]
         self.relay.left(presence)
         self.rendezvous.left(presence)
+        for each in self.attendants:
+            each.left(presence)
         self._roster.put(member, online=False)
         self._announce()
 
@@ -221,6 +225,8 @@ class Signalling:
             member.name, member.address, self._prefix, self._stun_ports, link.remote, self._host6
         )
         link.send(signal.encode(welcome))
+        for each in self.attendants:
+            each.arrived(presence)
         self._send_roster(attendance)
         heartbeat.start()
 
@@ -250,7 +256,7 @@ class Signalling:
                     rtt = attendance.heartbeat.answered(token)
                     if rtt is not None:
                         attendance.line.samples.append(rtt)
-                case _:
+                case _ if not any(each.told(presence, message) for each in self.attendants):
                     raise SignalError(f"a peer does not send {type(message).__name__}")
         except (DecodeError, SignalError) as error:
             self.malformed += 1

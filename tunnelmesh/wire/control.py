@@ -5,6 +5,7 @@ The first nibble is 0, where an IP packet has its version, so that a stock WireG
     1 or 2 u8 | 0 0 0 | token u64                              Echo
     3 u8 | version u8 | ciphers u8 | asks u8                   Abilities
     4 u8 | 0 0 0 | sealed u64 | opened u64                     Arrivals
+    5 u8 | by the opener u8 | length u16 | datagram            Stream
 
 WireGuard pads plaintexts, so each message knows its own length.
 """
@@ -20,6 +21,7 @@ ECHO_REQUEST = 1
 ECHO_REPLY = 2
 ABILITIES = 3
 ARRIVALS = 4
+STREAM = 5
 
 RECORD_VERSION = 1
 """Of :mod:`tunnelmesh.wire.record`; 0 for a peer that takes no records."""
@@ -27,6 +29,7 @@ RECORD_VERSION = 1
 _ECHO = struct.Struct(">B3xQ")
 _ABILITIES = struct.Struct(">BBB?")
 _ARRIVALS = struct.Struct(">B3xQQ")
+_STREAM = struct.Struct(">B?H")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,24 @@ class Arrivals:
         return _ARRIVALS.pack(ARRIVALS, self.sealed, self.opened)
 
 
-Control = Echo | Abilities | Arrivals
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A QUIC datagram (RFC 9000): streams between two peers, whether they have a device or not.
+
+    Each side may open one QUIC connection to the other.
+
+    :ivar by_opener: whether the sender is the one that opened the connection, QUIC's client.
+    """
+
+    by_opener: bool
+    datagram: bytes
+
+    def encode(self) -> bytes:
+        """The plaintext to seal."""
+        return _STREAM.pack(STREAM, self.by_opener, len(self.datagram)) + self.datagram
+
+
+Control = Echo | Abilities | Arrivals | Stream
 
 
 def is_control(plaintext: bytes) -> bool:
@@ -101,6 +121,12 @@ def decode(plaintext: bytes) -> Control | None:
                 return Abilities(*_ABILITIES.unpack_from(plaintext)[1:])
             case 4:
                 return Arrivals(*_ARRIVALS.unpack_from(plaintext)[1:])
+            case 5:
+                _, by_opener, length = _STREAM.unpack_from(plaintext)
+                datagram = plaintext[_STREAM.size : _STREAM.size + length]
+                if len(datagram) == length:
+                    return Stream(by_opener, datagram)
+                raise DecodeError("control message cut off")
     except struct.error:
         raise DecodeError("control message cut off") from None
     return None

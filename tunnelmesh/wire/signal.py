@@ -13,7 +13,8 @@ Then: the :class:`Roster`, at first whole and afterwards whatever changed; :clas
 the peer whenever what it knows of its own network changes; :class:`Connect` to ask for a meeting,
 and a :class:`Meet` to both sides of it; :class:`Hold`, :class:`Release` and :class:`Gone` about the
 relay; :class:`Ping` and :class:`Pong` both ways. A meeting of hard NATs may begin with
-:class:`Prepare` and :class:`Prepared`, and ends with :class:`Punched`.
+:class:`Prepare` and :class:`Prepared`, and ends with :class:`Punched`. What concerns the mesh as a
+whole is in :mod:`tunnelmesh.wire.administration`.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from ipaddress import IPv4Address
 
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire import frame, schema
+from tunnelmesh.wire.administration import Administration
 from tunnelmesh.wire.endpoint import Endpoint
 
 VERSION_MAJOR = 1
 """Two ends whose major versions differ cannot talk."""
 
-VERSION_MINOR = 1
+VERSION_MINOR = 2
 """Minor versions only add fields and kinds."""
 
 SIGN_IN_CONTEXT = b"tunnelmesh sign-in v1\0"
@@ -116,6 +118,7 @@ class SignIn:
 
     :ivar key: the peer's Ed25519 public key.
     :ivar signature: over :func:`sign_in_text`; empty over SSH.
+    :ivar userspace: whether the peer has no network device, so that it takes streams only.
     """
 
     key: bytes
@@ -123,6 +126,7 @@ class SignIn:
     major: int = VERSION_MAJOR
     minor: int = VERSION_MINOR
     software: str = ""
+    userspace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +157,18 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RosterEntry:
-    """One member of the mesh."""
+    """One member of the mesh.
+
+    :ivar userspace: whether it has no network device, so that it takes streams only.
+    :ivar seen: when it was last online, in Unix time; 0 if it is, or if that is not known.
+    """
 
     name: str
     key: bytes
     address: IPv4Address
     online: bool
+    userspace: bool = False
+    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +308,7 @@ class Pong:
 
 Signal = (
     Challenge | SignIn | Welcome | Refused | Roster | Describe | Connect | Meet | Prepare | Prepared
-    | Punched | Hold | Release | Gone | Ping | Pong
+    | Punched | Hold | Release | Gone | Ping | Pong | Administration
 )  # fmt: skip
 
 _TYPES: dict[str, type[Signal]] = {cls.__name__.lower(): cls for cls in Signal.__args__}
