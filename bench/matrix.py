@@ -19,7 +19,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import IO, Any
 
-from bench import hard_cells
+from bench import hard_cells, mapped_cells
 from tunnelmesh.errors import LabError
 from tunnelmesh.lab.kernel import KINDS, Host, Site, World, punchable, reenter
 from tunnelmesh.lab.kernel.mesh import Mesh, Peer, wait_until
@@ -249,15 +249,15 @@ def measure(options: Namespace) -> Iterator[dict[str, Any]]:
         yield row(kinds, trials)
 
 
-def hard(options: Namespace) -> None:
-    """Measure the hard pairs; see :mod:`bench.hard_cells`."""
+def special(cells: Any, options: Namespace) -> None:
+    """Measure pairs of another kind: :mod:`bench.hard_cells` or :mod:`bench.mapped_cells`."""
     rows = []
     if not options.json:
-        print(hard_cells.HEAD)
-    for each in hard_cells.measure(options.trials, options.only):
+        print(cells.HEAD)
+    for each in cells.measure(options.trials, options.only):
         rows.append(each)
         if not options.json:
-            print(hard_cells.line(each), flush=True)
+            print(cells.line(each), flush=True)
     if options.json:
         print(json.dumps({"cells": rows}))
 
@@ -278,12 +278,15 @@ def main() -> None:
         "--idle", type=float, default=0.0, metavar="SECONDS", help="count packets for so long"
     )
     parser.add_argument("--hard", action="store_true", help="only pairs that others relay")
+    parser.add_argument(
+        "--mapped", action="store_true", help="only pairs with a router that maps ports on request"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="of those, the cells so named")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     reenter()
-    if options.hard:
-        hard(options)
+    if options.hard or options.mapped:
+        special(hard_cells if options.hard else mapped_cells, options)
         return
     rows = []
     if not options.json:
