@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from bench import hard_cells, mapped_cells
 from tunnelmesh.errors import LabError
-from tunnelmesh.lab.kernel import KINDS, Host, Site, World, punchable, reenter
+from tunnelmesh.lab.kernel import KINDS, Host, Site, World, connectable, punchable, reenter
 from tunnelmesh.lab.kernel.mesh import Mesh, Peer, wait_until
 
 BASIC = "open,full-cone,restricted-cone,port-restricted,symmetric,udp-blocked"
@@ -33,6 +33,9 @@ LIMIT = 10.0
 
 SETTLE = 1.0
 """Seconds that a pair which cannot punch gets to show that it stays where it is."""
+
+DIRECT = (("udp", "udp"), ("tcp", "tcp"))
+"""What the two ends of a direct path call it."""
 
 LOOK = 0.005
 """Seconds between looks: with the prober's interval, what is measured is at most 10 ms late."""
@@ -78,11 +81,16 @@ def meet(kinds: tuple[str, str], idle: float) -> Trial:
             prober.stdout.readline()
             started = time.monotonic()
             second = mesh.add_peer(hosts[1], join, **surroundings(sites[1]))
-            may_punch = punchable(*(site.kind for site in sites))
-            trial = watch((first, second), prober.stdout, started, may_punch)
+            trial = watch((first, second), prober.stdout, started, hopeful(kinds))
         if idle and trial.direct is not None:
             trial.idle = count_idle(hosts[0], idle)
         return trial
+
+
+def hopeful(kinds: Sequence[str]) -> bool:
+    """Whether the pair is to be direct, over UDP or, where that is blocked, over TCP."""
+    pair = [KINDS[kind] for kind in kinds]
+    return punchable(*pair) or connectable(*pair)
 
 
 def surroundings(site: Site) -> dict[str, str]:
@@ -95,7 +103,7 @@ def flavour(peer: Peer) -> str:
     return str(peer.status().get("nat", {}).get("flavour", "unknown"))
 
 
-def watch(peers: tuple[Peer, Peer], prober: IO[str], started: float, may_punch: bool) -> Trial:
+def watch(peers: tuple[Peer, Peer], prober: IO[str], started: float, hopes: bool) -> Trial:
     """Look at both peers until there is no more to see."""
     trial = Trial()
     one, other = peers
@@ -108,12 +116,12 @@ def watch(peers: tuple[Peer, Peer], prober: IO[str], started: float, may_punch: 
             trial.first = float(prober.readline()) - started
         if trial.start is not None:
             trial.paths = one.path_to(other.name), other.path_to(one.name)
-            if trial.paths == ("udp", "udp") and trial.direct is None:
+            if trial.paths in DIRECT and trial.direct is None:
                 trial.direct = time.monotonic() - registered
             if trial.first is not None:
                 trial.both = max(0.0, trial.first - trial.start)
                 settled = time.monotonic() - registered > SETTLE
-                if trial.direct is not None or (settled and not may_punch):
+                if trial.direct is not None or (settled and not hopes):
                     break
         time.sleep(LOOK)
     return trial
@@ -141,7 +149,7 @@ def row(kinds: tuple[str, str], trials: Sequence[Trial]) -> dict[str, Any]:
     """What the trials of one pair say together: medians, and what the last was on."""
     return {
         "kinds": kinds,
-        "punchable": punchable(*(KINDS[kind] for kind in kinds)),
+        "hopeful": hopeful(kinds),
         "connected": sum(trial.first is not None for trial in trials),
         "start": median(trial.start for trial in trials),
         "first": median(trial.first for trial in trials),
@@ -161,8 +169,8 @@ def median(values: Iterable[float | None]) -> float | None:
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All pairs together."""
     trials = [(each, trial) for each in rows for trial in each["trials"]]
-    hopeful = [trial for each, trial in trials if each["punchable"]]
-    direct = [trial for trial in hopeful if trial["direct"] is not None]
+    wanted = [trial for each, trial in trials if each["hopeful"]]
+    direct = [trial for trial in wanted if trial["direct"] is not None]
 
     def figures(values: Iterable[float | None]) -> dict[str, float | None]:
         known = [value for value in values if value is not None]
@@ -171,7 +179,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "pairs": len(rows),
         "connected_percent": percent(sum(t["first"] is not None for _, t in trials), len(trials)),
-        "punchable_direct_percent": percent(len(direct), len(hopeful)),
+        "hopeful_direct_percent": percent(len(direct), len(wanted)),
         "ends_agree_percent": percent(
             sum(agreed(trial["paths"]) for _, trial in trials), len(trials)
         ),
@@ -190,7 +198,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def agreed(paths: Sequence[str | None]) -> bool:
     """Whether both are direct, or both relayed: each end of a relayed path names its own link."""
-    return None not in paths and (paths[0] == "udp") == (paths[1] == "udp")
+    return None not in paths and (tuple(paths) in DIRECT or not {"udp", "tcp"} & set(paths))
 
 
 def percent(part: int, whole: int) -> float | None:
@@ -210,7 +218,7 @@ def line(each: dict[str, Any]) -> str:
     """One pair, for people."""
     times = " ".join(shown(each[name]) for name in ("start", "first", "both", "direct"))
     note = "" if each["connected"] == len(each["trials"]) else "  NOT CONNECTED"
-    if each["punchable"] and any(trial["direct"] is None for trial in each["trials"]):
+    if each["hopeful"] and any(trial["direct"] is None for trial in each["trials"]):
         note += "  NOT DIRECT"
     pair = " x ".join(each["kinds"])
     return f"{pair:42} {times} {shown(each['idle'], '8.1f')}  {each['path']}{note}"
@@ -219,8 +227,8 @@ def line(each: dict[str, Any]) -> str:
 def told(result: dict[str, Any]) -> Iterator[str]:
     """The summary, for people."""
     yield f"connected {result['connected_percent']:.0f} % of {result['pairs']} pairs"
-    if result["punchable_direct_percent"] is not None:
-        yield f"direct {result['punchable_direct_percent']:.0f} % of those that can punch"
+    if result["hopeful_direct_percent"] is not None:
+        yield f"direct {result['hopeful_direct_percent']:.0f} % of those that can be"
     yield f"both ends agree in {result['ends_agree_percent']:.0f} %"
     for name, words in (
         ("start", "second process started to registered"),
