@@ -73,6 +73,7 @@ class CoordinatorLink(Service):
     :ivar session: the one in use, or None.
     :ivar route: how it was opened.
     :ivar failures: why other ways do not work, by their names.
+    :ivar userspace: whether this machine has no network device; set before the start.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class CoordinatorLink(Service):
         self.session: Session | None = None
         self.route: Route | None = None
         self.failures: dict[str, str] = {}
+        self.userspace = False
         self._reactor = reactor
         self._identity = identity
         self._where = where
@@ -254,6 +256,7 @@ class CoordinatorLink(Service):
             self._software,
             self._tokens,
             self,
+            userspace=self.userspace,
         )
         self._routes[session] = route
         try:

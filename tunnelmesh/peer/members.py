@@ -126,6 +126,7 @@ class Members:
         if remote.online != entry.online:
             state = "online" if entry.online else "offline"
             _log.info("{peer} is {state}", peer=remote.name, state=state)
+        remote.userspace, remote.seen = entry.userspace, entry.seen
         remote.presence(entry.online, self._linked)
 
     def _refuse(self, entry: RosterEntry, odd: str) -> None:

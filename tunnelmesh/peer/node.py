@@ -164,6 +164,7 @@ class Node:
         self._watch.start()
 
     def stop(self) -> Deferred[None]:
+        self.link.userspace = self.mode == "userspace"
         """Close everything; fires when the router has heard of it, or soon."""
         self._watch.stop()
         self.link.stopService()

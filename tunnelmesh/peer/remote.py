@@ -40,6 +40,8 @@ class Remote:
     :ivar ends4: the two addresses of a packet from it to this machine; *ends6*: over IPv6.
     :ivar key: its Ed25519 public key.
     :ivar online: whether the coordinator has a link to it.
+    :ivar userspace: whether it has no network device, so that it takes streams only.
+    :ivar seen: when it was last online, in Unix time; 0 if it is, or if that is not known.
     :ivar wanted: whether anybody has used the pair, or is likely to.
     :ivar since: when the way in use was taken.
     :ivar relay_only: whether it is to be reached by relay only; *direct_only*: never by relay.
@@ -56,6 +58,8 @@ class Remote:
         self.ends4 = self.address.packed + around.interface.ip.packed
         self.ends6 = self.address6.packed + around.address6.packed
         self.online = False
+        self.userspace = entry.userspace
+        self.seen = entry.seen
         self.wanted = False
         self.since = float(now)
         self.history = History()

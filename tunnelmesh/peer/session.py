@@ -56,6 +56,8 @@ class Session:
         software: str,
         tokens: Callable[[], int],
         user: SessionUser,
+        *,
+        userspace: bool = False,
     ) -> None:
         self.link: ILink | None = None
         self.welcome: Welcome | None = None
@@ -65,6 +67,7 @@ class Session:
         self._identity = identity
         self._coordinator_key = coordinator_key
         self._software = software
+        self._userspace = userspace
         self._user = user
         self._timer = Timer(reactor, self._expired)
         self._limit: Any = None
@@ -123,7 +126,7 @@ class Session:
         self.link = link
         self._limit = self._reactor.callLater(SIGN_IN_SECONDS, self._too_slow)
         if link.kind == "ssh":
-            self.send(SignIn(self._identity.public_key, b"", software=self._software))
+            self._sign_in(b"")
 
     def frames_received(self, link: ILink, frames: Sequence[tuple[int, bytes]]) -> None:
         """Frames arrived."""
@@ -190,8 +193,11 @@ class Session:
             self._fail(SignalError(f"the coordinator speaks another version: update {who}"))
         elif self.link is not None and self.link.kind != "ssh":
             text = signal.sign_in_text(challenge.nonce, self._coordinator_key)
-            signature = self._identity.sign(text)
-            self.send(SignIn(self._identity.public_key, signature, software=self._software))
+            self._sign_in(self._identity.sign(text))
+
+    def _sign_in(self, signature: bytes) -> None:
+        key, software = self._identity.public_key, self._software
+        self.send(SignIn(key, signature, software=software, userspace=self._userspace))
 
     def _welcomed(self, welcome: Welcome) -> None:
         if self.welcome is not None:

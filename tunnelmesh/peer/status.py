@@ -70,6 +70,8 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "address6": str(remote.address6),
         "fingerprint": fingerprint(remote.key),
         "online": remote.online,
+        "last_seen": remote.seen or None,
+        "mode": "userspace" if remote.userspace else "tun",
         "path": {
             "kind": kind,
             "remote": None if leads_to is None else str(leads_to),
