@@ -93,6 +93,7 @@ class Peer(MultiService):
         node = Node(self.config, self._reactor, self._system, identity, membership)
         try:
             node.start()
+            self._system.drop_rights(self._reactor, self.config.state_dir)
         except BaseException:
             node.stop()
             raise

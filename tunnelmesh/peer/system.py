@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from tunnelmesh import privileges
 from tunnelmesh.config import PeerConfig
 from tunnelmesh.interfaces import ITunnelDevice
 from tunnelmesh.peer.default_route import DefaultRoute, default_route
@@ -26,6 +28,8 @@ class System:
     :ivar open_device: as :func:`tunnelmesh.tun.device.open_device`.
     :ivar addresses: this machine's own addresses.
     :ivar unix_time: seconds since the epoch.
+    :ivar drop_rights: as :func:`tunnelmesh.privileges.drop`, with the reactor and the state
+        directory; called once everything is open.
     :ivar fast_aes: whether the processor has instructions for AES-GCM.
     :ivar route: the way out, to whose router one may talk; None where there is none.
     """
@@ -38,6 +42,7 @@ class System:
     random: Random = field(default_factory=Random)
     environment: dict[str, str] = field(default_factory=dict)
     route: Callable[[], DefaultRoute | None] = lambda: None
+    drop_rights: Callable[[Any, Path], None] = lambda reactor, state_dir: None
     fast_aes: bool = False
 
 
@@ -53,7 +58,10 @@ def has_fast_aes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def real_system(config: PeerConfig) -> System:
-    """This machine."""
+    """This machine.
+
+    :raises ConfigError: if the user to become cannot be.
+    """
     from tunnelmesh.tun.device import open_device
 
     def addresses() -> Sequence[str]:
@@ -71,5 +79,6 @@ def real_system(config: PeerConfig) -> System:
         watch,
         environment=dict(os.environ),
         route=route,
+        drop_rights=partial(privileges.drop, privileges.account(config.user)),
         fast_aes=has_fast_aes(),
     )
