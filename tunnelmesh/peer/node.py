@@ -27,11 +27,13 @@ from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.mesh import Mesh
 from tunnelmesh.peer.network import Network
 from tunnelmesh.peer.port_mapping import PortMapping
+from tunnelmesh.peer.reporting import Reporting
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
 from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
+from tunnelmesh.wire.administration import Watch
 from tunnelmesh.wire.signal import Allocation, Describe, Prepare, Prepared, Signal, Welcome
 
 MTU = 1420
@@ -118,6 +120,7 @@ class Node:
             abilities=abilities(system.fast_aes, config.bulk),
             whole_records=config.bulk == "auto",
             hard=self.hard,
+            path_changed=lambda: self.reporting.path_changed(),
         )
         self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)
         where = whereabouts(membership)
@@ -134,6 +137,7 @@ class Node:
             system.random.random,
         )
         relay.sent = self.link.relay_sent
+        self.reporting = Reporting(reactor, lambda: self.mesh.members, self.link.send)
         self._outside: str | None = None
         self._watch = system.watch(reactor, self.network_changed)
 
@@ -160,16 +164,17 @@ class Node:
         if not self.config.relay_only:
             self.network.use_servers([self.membership.host], self.membership.stun_ports)
             self.forwards.start(self.udp.local_port)
+        self.link.userspace = self.mode == "userspace"
         self.link.startService()
         self._watch.start()
 
     def stop(self) -> Deferred[None]:
-        self.link.userspace = self.mode == "userspace"
         """Close everything; fires when the router has heard of it, or soon."""
         self._watch.stop()
         self.link.stopService()
         self.network.stop()
         self.hard.stop()
+        self.reporting.stop()
         self.tcp.stop()
         self.udp.close()
         self.mesh.close()
@@ -222,12 +227,16 @@ class Node:
 
     def link_down(self, reason: str) -> None:
         """There is none any more."""
+        self.reporting.stop()
         self.mesh.members.linked(False)
 
     def signal_received(self, message: Signal) -> None:
         """The coordinator says something."""
         if isinstance(message, Prepare):
             self._prepare(message.meeting)
+        elif isinstance(message, Watch):
+            if not self.config.no_reports:
+                self.reporting.watch(message)
         else:
             self.mesh.signal_received(message)
 

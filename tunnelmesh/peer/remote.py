@@ -335,6 +335,7 @@ class Remote:
     def _record(self, before: str, after: str, cause: str, failed_since: float | None) -> None:
         self.since = self._now()
         self.history.record(self.since, before, after, cause, failed_since)
+        self._around.path_changed()
         _log.info(
             "{peer}: {before} -> {after}: {cause}",
             peer=self.name,

@@ -28,6 +28,7 @@ class Surroundings:
     :ivar tcp: what is known of this machine's TCP.
     :ivar abilities: what this machine tells of itself; *whole_records*: whether to send those.
     :ivar avoid: the coordinator's own endpoints, where no peer can be.
+    :ivar path_changed: is called when the path to a peer has become another one.
     """
 
     reactor: Any
@@ -53,6 +54,7 @@ class Surroundings:
     whole_records: bool
     relay_only_peers: frozenset[str] = frozenset()
     direct_only_peers: frozenset[str] = frozenset()
+    path_changed: Callable[[], None] = lambda: None
 
     def only_relays(self, name: str) -> bool:
         """Whether what is for a peer goes through the coordinator even where it need not."""
