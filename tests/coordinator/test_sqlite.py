@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from stat import S_IMODE
@@ -16,8 +17,15 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tunnelmesh.coordinator.sqlite import FILE_NAME, KEEP_EXPIRED, VERSION, SQLiteStore
-from tunnelmesh.coordinator.store import IStore, Member, RefusalError
+from tunnelmesh.coordinator.sqlite import FILE_NAME, KEEP_EXPIRED, SQLiteStore
+from tunnelmesh.coordinator.sqlite_schema import VERSION
+from tunnelmesh.coordinator.store import (
+    Invitation,
+    IStore,
+    Member,
+    RefusalError,
+    secret_digest,
+)
 from tunnelmesh.errors import StoreError
 
 NOW = 1_800_000_000
@@ -161,6 +169,184 @@ class EnrolTests(StoreTestCase):
         self.assertTrue(files)
         for file in files:
             self.assertNotIn(SECRET, file.read_bytes())
+
+
+class LeavingTests(StoreTestCase):
+    """Members go, come back, and change their names."""
+
+    def remove(self, store: SQLiteStore, name: str, *, barred: bool = True) -> None:
+        """Remove *name*."""
+        self.run_now(store.remove(key_of(name), NOW, barred=barred))
+
+    def names(self, store: SQLiteStore) -> list[str]:
+        """Everybody."""
+        return [member.name for member in self.run_now(store.members())]
+
+    def test_removed(self) -> None:
+        """Who was removed is no member any more, also after a restart."""
+        store = self.open()
+        self.invite(store, uses=2)
+        self.enrol(store, "a")
+        self.enrol(store, "b")
+        self.remove(store, "a")
+        store.close()
+        store = self.open()
+        self.assertEqual(self.names(store), ["b"])
+        self.assertEqual(self.run_now(store.barred()), {key_of("a")})
+
+    def test_only_by_a_new_invitation(self) -> None:
+        """Who was removed comes back by an invitation that was made afterwards, and no other."""
+        store = self.open()
+        self.invite(store, uses=5)
+        first = self.enrol(store, "a")
+        self.remove(store, "a")
+        self.assertEqual(self.refused(store, "a"), "removed")
+        self.assertEqual(self.refused(store, "another-name", key_of("a")), "removed")
+        self.run_now(store.invite(b"new", 1, NOW + 60, NOW))
+        again = self.run_now(store.enrol(b"new", "a", key_of("a"), NOW))
+        self.assertEqual(again, first)
+        self.assertEqual(self.run_now(store.barred()), set())
+
+    def test_who_left_may_return(self) -> None:
+        """Who left by itself comes back by any invitation, and is not among the barred."""
+        store = self.open()
+        self.invite(store, uses=2)
+        first = self.enrol(store, "a")
+        self.remove(store, "a", barred=False)
+        self.assertEqual(self.run_now(store.barred()), set())
+        self.assertEqual(self.enrol(store, "a"), first)
+
+    def test_barred_without_invitations(self) -> None:
+        """Who was removed before there was any numbered invitation is barred too."""
+        store = self.open()
+        with sqlite3.connect(self.path) as database:
+            database.execute("INSERT INTO members VALUES ('a', ?, 1, 0, 0, 0)", (key_of("a"),))
+        database.close()
+        self.remove(store, "a")
+        self.assertEqual(self.run_now(store.barred()), {key_of("a")})
+
+    def test_address_is_not_given_on(self) -> None:
+        """The address of who went is not the next one's, though it was the highest."""
+        store = self.open()
+        self.invite(store, uses=3)
+        self.enrol(store, "a")
+        self.enrol(store, "b")
+        self.remove(store, "b")
+        self.assertEqual(str(self.enrol(store, "c").address), "100.96.0.3")
+
+    def test_small_pool(self) -> None:
+        """When no fresh address is left, the one that was given up first is used again."""
+        store = self.open("10.9.0.0/29")
+        self.invite(store, uses=20)
+        for name in "abcdef":
+            self.enrol(store, name)
+        self.assertEqual(self.refused(store, "g"), "pool-exhausted")
+        self.run_now(store.remove(key_of("e"), NOW + 1, barred=True))
+        self.run_now(store.remove(key_of("b"), NOW + 2, barred=True))
+        self.assertEqual(str(self.enrol(store, "g").address), "10.9.0.5")
+        self.assertEqual(self.refused(store, "e"), "removed", "the bar went with the address")
+        self.run_now(store.invite(b"new", 2, NOW + 60, NOW))
+        back = self.run_now(store.enrol(b"new", "e", key_of("e"), NOW))
+        self.assertEqual(str(back.address), "10.9.0.2")
+        self.assertEqual(self.refused(store, "h"), "pool-exhausted")
+
+    def test_rename(self) -> None:
+        """A member gets another name, but nobody else's, and the old one is free."""
+        store = self.open()
+        self.invite(store, uses=3)
+        self.enrol(store, "a")
+        self.enrol(store, "b")
+        renaming = Deferred.fromCoroutine(store.rename(key_of("a"), "b"))
+        self.assertEqual(self.failureResultOf(renaming, RefusalError).value.code, "name-taken")
+        self.run_now(store.rename(key_of("a"), "a"))
+        self.run_now(store.rename(key_of("a"), "c"))
+        self.assertEqual(self.names(store), ["c", "b"])
+        self.enrol(store, "a", key_of("d"))
+
+    def test_seen(self) -> None:
+        """When members were seen, and as what, survives; who is gone by then does not matter."""
+        store = self.open()
+        self.invite(store, uses=2)
+        a, b = self.enrol(store, "a"), self.enrol(store, "b")
+        self.assertEqual((a.seen, a.userspace), (0, False))
+        self.remove(store, "b")
+        seen = replace(a, seen=NOW + 5, userspace=True)
+        self.run_now(store.saw([seen, replace(b, seen=NOW + 5)]))
+        store.close()
+        self.assertEqual(self.run_now(self.open().members()), [seen])
+
+
+class InvitationTests(StoreTestCase):
+    """What invitations there are."""
+
+    def test_listed(self) -> None:
+        """Those that let somebody in are listed, with how many."""
+        store = self.open()
+        self.invite(store, uses=2)
+        self.run_now(store.invite(b"old", 1, NOW, NOW - 60))
+        number = self.run_now(store.invite(b"long", 9, NOW + 600, NOW))
+        self.enrol(store, "a")
+        expected = [Invitation(1, 1, NOW + 60), Invitation(3, 9, NOW + 600)]
+        self.assertEqual(number, 3)
+        self.assertEqual(self.run_now(store.invitations(NOW)), expected)
+        self.enrol(store, "b")
+        self.assertEqual(self.run_now(store.invitations(NOW)), expected[1:])
+
+    def test_cancelled(self) -> None:
+        """A cancelled invitation lets nobody in, and its number is not given again."""
+        store = self.open()
+        self.invite(store, uses=2)
+        self.assertTrue(self.run_now(store.cancel(1)))
+        self.assertFalse(self.run_now(store.cancel(1)))
+        self.assertEqual(self.refused(store, "a"), "unknown-token")
+        self.assertEqual(self.run_now(store.invite(b"next", 1, NOW + 60, NOW)), 2)
+
+
+class MigrationTests(StoreTestCase):
+    """A file of the version before."""
+
+    FIRST = (
+        "CREATE TABLE members (name TEXT PRIMARY KEY, key BLOB NOT NULL UNIQUE,"
+        " address INTEGER NOT NULL UNIQUE, enrolled INTEGER NOT NULL)",
+        "CREATE TABLE invitations (digest BLOB PRIMARY KEY,"
+        " uses_left INTEGER NOT NULL CHECK (uses_left >= 0), expires INTEGER NOT NULL)",
+        "PRAGMA user_version = 1",
+    )
+
+    def setUp(self) -> None:
+        """One member, and one invitation that lets another in."""
+        super().setUp()
+        address = int(IPv4Address("100.96.0.7"))
+        with sqlite3.connect(self.path) as database:
+            for statement in self.FIRST:
+                database.execute(statement)
+            database.execute("INSERT INTO members VALUES ('a', ?, ?, 5)", (key_of("a"), address))
+            database.execute(
+                "INSERT INTO invitations VALUES (?, 1, ?)", (secret_digest(SECRET), NOW + 60)
+            )
+        database.close()
+
+    def test_members_and_invitations_stay(self) -> None:
+        """Everybody is a member still, and invitations hold."""
+        store = self.open()
+        old = Member("a", key_of("a"), IPv4Address("100.96.0.7"), 5)
+        self.assertEqual(self.run_now(store.members()), [old])
+        self.assertEqual(str(self.enrol(store, "b").address), "100.96.0.8")
+        self.assertEqual(self.refused(store, "c"), "used-up")
+        store.close()
+        self.assertEqual(len(self.run_now(self.open().members())), 2)
+
+    def test_all_or_nothing(self) -> None:
+        """A migration that cannot be done leaves the file as it was."""
+        with sqlite3.connect(self.path) as database:
+            database.execute("CREATE TABLE retired (mine)")
+        database.close()
+        self.assertRaises(StoreError, SQLiteStore, self.path)
+        with sqlite3.connect(self.path) as database:
+            self.assertEqual(database.execute("PRAGMA user_version").fetchone(), (1,))
+            columns = database.execute("SELECT * FROM members").description
+            self.assertEqual(len(columns), 4)
+        database.close()
 
 
 class FileTests(StoreTestCase):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -17,14 +17,18 @@ from pathlib import Path
 from zope.interface import implementer
 
 from tunnelmesh.config import DEFAULT_POOL
-from tunnelmesh.coordinator.store import IStore, Member, RefusalError, secret_digest
+from tunnelmesh.coordinator.sqlite_schema import VERSION, bring_up
+from tunnelmesh.coordinator.store import (
+    Invitation,
+    IStore,
+    Member,
+    RefusalError,
+    secret_digest,
+)
 from tunnelmesh.errors import StoreError
 
 FILE_NAME = "coordinator.sqlite3"
 """The database's name inside the state directory."""
-
-VERSION = 1
-"""The schema's version, kept in SQLite's ``user_version``."""
 
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for the other process's transaction, which takes milliseconds."""
@@ -32,19 +36,7 @@ BUSY_TIMEOUT = 2.0
 KEEP_EXPIRED = 7 * 86400
 """Seconds that an expired invitation is kept, to be able to say that it has expired."""
 
-_SCHEMA = """
-CREATE TABLE members (
-    name TEXT PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,
-    address INTEGER NOT NULL UNIQUE,
-    enrolled INTEGER NOT NULL
-);
-CREATE TABLE invitations (
-    digest BLOB PRIMARY KEY,
-    uses_left INTEGER NOT NULL CHECK (uses_left >= 0),
-    expires INTEGER NOT NULL
-);
-"""
+_MEMBER = "SELECT name, key, address, enrolled, userspace, seen FROM members"
 
 
 @implementer(IStore)
@@ -74,29 +66,43 @@ class SQLiteStore:
 
     async def members(self) -> list[Member]:
         with self._errors():
-            rows = self._database.execute(
-                "SELECT name, key, address, enrolled FROM members ORDER BY address"
-            ).fetchall()
+            rows = self._database.execute(f"{_MEMBER} ORDER BY address").fetchall()
         return [_member(row) for row in rows]
 
-    async def invite(self, secret: bytes, uses: int, expires: int, now: int) -> None:
+    async def invite(self, secret: bytes, uses: int, expires: int, now: int) -> int:
         with self._transaction() as database:
             database.execute("DELETE FROM invitations WHERE expires < ?", (now - KEEP_EXPIRED,))
-            database.execute(
-                "INSERT INTO invitations VALUES (?, ?, ?)", (secret_digest(secret), uses, expires)
+            made = database.execute(
+                "INSERT INTO invitations (digest, uses_left, expires) VALUES (?, ?, ?)",
+                (secret_digest(secret), uses, expires),
             )
+        return made.lastrowid or 0
+
+    async def invitations(self, now: int) -> list[Invitation]:
+        with self._errors():
+            rows = self._database.execute(
+                "SELECT number, uses_left, expires FROM invitations"
+                " WHERE expires > ? AND uses_left > 0 ORDER BY number",
+                (now,),
+            ).fetchall()
+        return [Invitation(*row) for row in rows]
+
+    async def cancel(self, number: int) -> bool:
+        with self._transaction() as database:
+            done = database.execute("DELETE FROM invitations WHERE number = ?", (number,))
+        return done.rowcount > 0
 
     async def enrol(self, secret: bytes, name: str, key: bytes, now: int) -> Member:
         with self._transaction() as database:
             digest = secret_digest(secret)
             invitation = database.execute(
-                "SELECT uses_left, expires FROM invitations WHERE digest = ?", (digest,)
+                "SELECT number, uses_left, expires FROM invitations WHERE digest = ?", (digest,)
             ).fetchone()
             if invitation is None:
                 raise RefusalError(
                     "unknown-token", "the coordinator does not know this token: ask for a new one"
                 )
-            uses_left, expires = invitation
+            number, uses_left, expires = invitation
             if expires <= now:
                 raise RefusalError("expired", "the token has expired: ask for a new one")
             known = self._known(database, name, key)
@@ -104,14 +110,45 @@ class SQLiteStore:
                 return known
             if uses_left == 0:
                 raise RefusalError("used-up", "the token has been used already: ask for a new one")
-            member = Member(name, key, self._free_address(database), now)
+            address = self._former_address(database, key, number) or self._free_address(database)
+            member = Member(name, key, address, now)
             database.execute(
                 "UPDATE invitations SET uses_left = uses_left - 1 WHERE digest = ?", (digest,)
             )
             database.execute(
-                "INSERT INTO members VALUES (?, ?, ?, ?)", (name, key, int(member.address), now)
+                "INSERT INTO members (name, key, address, enrolled) VALUES (?, ?, ?, ?)",
+                (name, key, int(address), now),
             )
         return member
+
+    async def remove(self, key: bytes, now: int, *, barred: bool) -> None:
+        with self._transaction() as database:
+            last = "(SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence)" if barred else "-1"
+            database.execute(
+                "INSERT INTO retired (key, address, since, barred)"
+                f" SELECT key, address, ?, {last} FROM members WHERE key = ?",
+                (now, key),
+            )
+            database.execute("DELETE FROM members WHERE key = ?", (key,))
+
+    async def barred(self) -> set[bytes]:
+        with self._errors():
+            rows = self._database.execute("SELECT key FROM retired WHERE barred >= 0").fetchall()
+        return {key for (key,) in rows}
+
+    async def rename(self, key: bytes, name: str) -> None:
+        with self._transaction() as database:
+            taken = "SELECT 1 FROM members WHERE name = ? AND key != ?"
+            if database.execute(taken, (name, key)).fetchone():
+                raise RefusalError("name-taken", f"another machine is called {name!r} already")
+            database.execute("UPDATE members SET name = ? WHERE key = ?", (name, key))
+
+    async def saw(self, members: Sequence[Member]) -> None:
+        with self._transaction() as database:
+            database.executemany(
+                "UPDATE members SET seen = ?, userspace = ? WHERE key = ?",
+                [(member.seen, member.userspace, member.key) for member in members],
+            )
 
     def close(self) -> None:
         self._database.close()
@@ -121,10 +158,7 @@ class SQLiteStore:
 
         :raises RefusalError: if the name is another's, or the key has another name.
         """
-        rows = database.execute(
-            "SELECT name, key, address, enrolled FROM members WHERE name = ? OR key = ?",
-            (name, key),
-        ).fetchall()
+        rows = database.execute(f"{_MEMBER} WHERE name = ? OR key = ?", (name, key)).fetchall()
         for member in map(_member, rows):
             if member.name == name and member.key == key:
                 return member
@@ -139,23 +173,56 @@ class SQLiteStore:
             )
         return None
 
-    def _free_address(self, database: sqlite3.Connection) -> IPv4Address:
-        """The address after the highest one in use.
+    def _former_address(
+        self, database: sqlite3.Connection, key: bytes, number: int
+    ) -> IPv4Address | None:
+        """The address that a former member had, which is not retired any more.
 
-        :raises RefusalError: if that was the pool's last.
+        :raises RefusalError: if it may not come back by the invitation of that number.
+        """
+        found = database.execute(
+            "SELECT address, barred FROM retired WHERE key = ?", (key,)
+        ).fetchone()
+        if found is None:
+            return None
+        address, barred = found
+        if number <= barred:
+            raise RefusalError(
+                "removed",
+                "this machine was removed from the mesh, and the token is older than that: ask"
+                " for a new one",
+            )
+        database.execute("DELETE FROM retired WHERE key = ?", (key,))
+        former = None if address is None else IPv4Address(address)
+        return former if former is not None and former in self._pool else None
+
+    def _free_address(self, database: sqlite3.Connection) -> IPv4Address:
+        """The address after the highest one ever given, or else the one retired longest.
+
+        :raises RefusalError: if there is none.
         """
         first = int(self._pool.network_address) + 1
         last = int(self._pool.broadcast_address) - 1
         (highest,) = database.execute(
-            "SELECT MAX(address) FROM members WHERE address BETWEEN ? AND ?", (first, last)
+            "SELECT MAX(address)"
+            " FROM (SELECT address FROM members UNION SELECT address FROM retired)"
+            " WHERE address BETWEEN ? AND ?",
+            (first, last),
         ).fetchone()
         address = first if highest is None else highest + 1
-        if address > last:
+        if address <= last:
+            return IPv4Address(address)
+        retired = database.execute(
+            "SELECT address FROM retired WHERE address BETWEEN ? AND ? ORDER BY since LIMIT 1",
+            (first, last),
+        ).fetchone()
+        if retired is None:
             raise RefusalError(
                 "pool-exhausted",
                 f"the coordinator's address pool {self._pool} is used up: its owner must widen it",
             )
-        return IPv4Address(address)
+        database.execute("UPDATE retired SET address = NULL WHERE address = ?", retired)
+        return IPv4Address(retired[0])
 
     def _prepare(self) -> None:
         """Bring a new file to the present version, and refuse what is not ours or is damaged."""
@@ -175,10 +242,8 @@ class SQLiteStore:
                 )
             if version == 0 and tables:
                 raise StoreError(f"{self._path} is another program's database: move it away")
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {VERSION}")
+            if version < VERSION:
+                bring_up(database, version)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -207,9 +272,9 @@ class SQLiteStore:
             ) from None
 
 
-def _member(row: tuple[str, bytes, int, int]) -> Member:
-    name, key, address, enrolled = row
-    return Member(name, key, IPv4Address(address), enrolled)
+def _member(row: tuple[str, bytes, int, int, int, int]) -> Member:
+    name, key, address, enrolled, userspace, seen = row
+    return Member(name, key, IPv4Address(address), enrolled, bool(userspace), seen)
 
 
 def _one_line(error: Exception) -> str:

@@ -60,8 +60,8 @@ class NotEnrolled:
     """You are not.
 
     :ivar error: a code for programs: ``malformed``, ``name``, ``signature``, ``unknown-token``,
-        ``expired``, ``used-up``, ``name-taken``, ``key-taken``, ``pool-exhausted``, ``slow-down``
-        or ``unavailable``.
+        ``expired``, ``used-up``, ``name-taken``, ``key-taken``, ``removed``,
+        ``pool-exhausted``, ``slow-down`` or ``unavailable``.
     :ivar message: for people: what to do.
     """
 
