@@ -31,7 +31,7 @@ FLOORS = [
     {"wire"},
     {"bulk"},
     {"noise", "nat", "paths"},
-    {"transports", "tun", "streams"},
+    {"transports", "tun", "streams", "names"},
     {"peer", "coordinator"},
     {"tap"},
     {"lab", "cli"},

@@ -25,6 +25,7 @@ from tunnelmesh.peer.hard_punch import HardPunching
 from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.mesh import Mesh
+from tunnelmesh.peer.naming import Naming
 from tunnelmesh.peer.network import Network
 from tunnelmesh.peer.port_mapping import PortMapping
 from tunnelmesh.peer.reporting import Reporting
@@ -123,6 +124,7 @@ class Node:
             path_changed=lambda: self.reporting.path_changed(),
         )
         self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)
+        self.naming = Naming(reactor, self, system.environment)
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
         self.link = CoordinatorLink(
@@ -176,6 +178,7 @@ class Node:
         self.hard.stop()
         self.reporting.stop()
         self.tcp.stop()
+        self.naming.stop()
         self.udp.close()
         self.mesh.close()
         return self.forwards.stop()
@@ -309,6 +312,7 @@ class Node:
             return
         self.mode = "tun"
         self.mesh.switch.use(device)
+        self.naming.start(device.name)
 
 
 def whereabouts(membership: Membership) -> Whereabouts:

@@ -1,0 +1,1 @@
+"""``NAME.mesh`` resolves on this machine, by a DNS server of its own."""
