@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 PACKAGE = Path(__file__).parent.parent / "tunnelmesh"
 
-PURE = {"wire", "bulk", "noise", "nat", "paths"}
+PURE = {"wire", "bulk", "noise", "nat", "paths", "policy"}
 """Time, randomness and bytes come in as arguments here, and what to do comes out."""
 
 IMPURE = {
@@ -30,7 +30,7 @@ IMPURE = {
 FLOORS = [
     {"wire"},
     {"bulk"},
-    {"noise", "nat", "paths"},
+    {"noise", "nat", "paths", "policy"},
     {"transports", "tun", "streams", "names"},
     {"peer", "coordinator"},
     {"tap"},

@@ -48,25 +48,36 @@ class Rule:
     """What some members may reach.
 
     :ivar peers: the other ends, by mesh address.
-    :ivar ports: ``tcp/22``, ``udp/5000-5100``, ``tcp/*``, ``icmp`` or ``*``.
+    :ivar ports: ``tcp/22``, ``udp/5000-5100``, ``tcp/*``, ``icmp`` or ``*``. A word that the
+        receiver does not know allows nothing.
+    :ivar everybody: whether all members are meant, also those to come; *peers* is empty then.
     """
 
     peers: tuple[IPv4Address, ...]
     ports: tuple[str, ...]
+    everybody: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Coordinator: what is allowed.
 
+    What is too long for one signal comes in several, and is in force once all are there
+    (:mod:`tunnelmesh.policy.parts`).
+
     :ivar restricted: whether anything is forbidden at all; without it the rest is empty.
     :ivar inbound: who may reach which ports of the receiver, which enforces it.
     :ivar outbound: which ports of whom the receiver may reach, for it to explain.
+    :ivar part: which of so many *parts* this is, from 0.
+    :ivar whole: the same number in all parts of one whole, another one in those of another.
     """
 
     restricted: bool = False
     inbound: tuple[Rule, ...] = ()
     outbound: tuple[Rule, ...] = ()
+    part: int = 0
+    parts: int = 1
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)
