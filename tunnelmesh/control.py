@@ -88,6 +88,17 @@ class ControlServer:
         return succeed(None) if stopping is None else stopping
 
 
+def stopping(reactor: Any, role: str) -> Route:
+    """How ``tunnelmesh down`` is answered: the process ends, and with it the answer."""
+
+    async def stop(_: Query) -> AsyncIterator[dict[str, Any]]:
+        reactor.callLater(0, reactor.stop)
+        yield {"role": role, "pid": os.getpid()}
+        await Deferred()
+
+    return stop
+
+
 class _QuietSite(Site):
     noisy = False
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 COMMANDS = {
     "up": "up",
+    "down": "background",
     "status": "status",
     "peers": "status",
     "ping": "ping",

@@ -1,19 +1,19 @@
-"""``tunnelmesh up``: the peer in the foreground."""
+"""``tunnelmesh up``: the peer, in the foreground or in the background."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-_TWISTD = "from twisted.scripts.twistd import run; run()"
-_WORDS = ("--nodaemon", "--pidfile=", "tunnelmesh", "--role=peer")
-_OPTIONS = (
-    *("join", "name", "state-dir", "mode", "tun-name", "udp-port", "proxy", "config"),
-    *("relay-only", "relay-only-peers", "direct-only-peers", "advertise", "no-port-mapping"),
-)
+from tunnelmesh.cli import options
+from tunnelmesh.cli.background import LOG, PID, detach
+from tunnelmesh.cli.example import example
+from tunnelmesh.config import PeerConfig, load
+from tunnelmesh.errors import ConfigError, TunnelMeshError
+
+_TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -24,39 +24,54 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "up",
         help="run this machine's peer; joins if given a token",
-        description="Run this machine's peer in the foreground, until Ctrl-C. The first time, give "
-        "the token that 'tunnelmesh invite' printed on the coordinator.",
+        description="Run this machine's peer in the foreground, until Ctrl-C, or in the\n"
+        "background. The first time, give the token that 'tunnelmesh invite' printed on\n"
+        "the coordinator.",
+        **example(
+            "tunnelmesh up --join TOKEN        the first time",
+            "tunnelmesh up                     from then on",
+            "tunnelmesh up --detach            in the background, until 'tunnelmesh down'",
+            "tunnelmesh up --mode=userspace --expose=22    without root",
+        ),
     )
     parser.add_argument("token", nargs="?", metavar="TOKEN", help="the same as --join")
-    parser.add_argument("--join", metavar="TOKEN", help="invitation; needed the first time only")
-    parser.add_argument("--name", help="this machine's name in the mesh [its host name]")
-    parser.add_argument("--state-dir", metavar="DIR", type=Path)
-    parser.add_argument("--mode", choices=("auto", "tun", "userspace"))
-    parser.add_argument("--tun-name", metavar="NAME")
-    parser.add_argument("--udp-port", metavar="PORT")
-    parser.add_argument("--proxy", metavar="auto|none|URL")
-    parser.add_argument("--relay-only", action="store_true")
-    parser.add_argument("--relay-only-peers", metavar="NAMES")
-    parser.add_argument("--direct-only-peers", metavar="NAMES")
-    parser.add_argument("--advertise", metavar="HOST:PORT")
-    parser.add_argument("--no-port-mapping", action="store_true")
-    parser.add_argument("--config", metavar="FILE", type=Path)
+    parser.add_argument(
+        "-d", "--detach", action="store_true", help="run in the background, once it is linked"
+    )
+    options.add_settings(parser, PeerConfig)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Become twistd."""
+    """Become twistd, or leave one behind."""
     if args.token is not None and args.join is not None:
         print("tunnelmesh: the token is given twice", file=sys.stderr)
         return 2
     args.join = args.join or args.token
-    options = []
-    for name in _OPTIONS:
-        value = getattr(args, name.replace("-", "_"))
-        if value is True:
-            options.append(f"--{name}")
-        elif value not in (None, False):
-            options.append(f"--{name}={value}")
+    told = options.given(args, PeerConfig)
+    try:
+        config = load(PeerConfig, told, args.config)
+    except ConfigError as error:
+        print(f"tunnelmesh: {error} (see tunnelmesh up --help)", file=sys.stderr)
+        return 2
+    if args.config is not None:
+        told["config"] = args.config.absolute()
+    ours = ["tunnelmesh", "--role=peer", *options.words(told)]
+    if args.detach:
+        state_dir = config.state_dir
+        files = [f"--pidfile={state_dir / PID}", f"--logfile={state_dir / LOG}"]
+        try:
+            detach([*_TWISTD, "--nodaemon", *files, *ours], state_dir)
+        except TunnelMeshError as error:
+            print(f"tunnelmesh: {error}", file=sys.stderr)
+            return 1
+        return 0
+    twistd = [*_TWISTD, "--nodaemon", "--pidfile="]
+    if sys.stdout.isatty():
+        twistd.append("--logger=tunnelmesh.cli.progress.observer")
+        print(
+            f"{config.name} is starting; Ctrl-C ends it. Elsewhere: tunnelmesh status", flush=True
+        )
     # exec, so that signals, the exit status and the memory are twistd's own.
-    os.execv(sys.executable, [sys.executable, "-P", "-c", _TWISTD, *_WORDS, *options])
+    os.execv(sys.executable, [*twistd, *ours])
     return 1

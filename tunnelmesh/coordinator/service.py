@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from tunnelmesh import fatal
 from tunnelmesh.config import CoordinatorConfig
 from tunnelmesh.control import FILE_NAME as CONTROL
-from tunnelmesh.control import ControlServer, Query, Route
+from tunnelmesh.control import ControlServer, Query, Route, stopping
 from tunnelmesh.coordinator.advertised import Advertised
 from tunnelmesh.coordinator.enrolment import EnrolResource
 from tunnelmesh.coordinator.listening import Listening
@@ -97,6 +97,7 @@ class Coordinator(MultiService):
             raise ConfigError("--tls-certificate needs --public-host, the name that it is for")
         identity = Identity.load_or_create(config.state_dir)
         routes: dict[str, Route] = {"/status": self.status, "/peers": self.peers}
+        routes["/stop"] = stopping(reactor, "coordinator")
         control = ControlServer(reactor, config.state_dir / CONTROL, routes)
         control.start()
         self._closers.append(control.stop)

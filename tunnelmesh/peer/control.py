@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import deferLater
 
+from tunnelmesh.control import stopping
 from tunnelmesh.errors import NotRunningError, UnknownPeerError
 from tunnelmesh.nat.candidates import behaviour_of
 from tunnelmesh.peer import status
@@ -97,4 +98,5 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         "/explain": show_explain,
         "/netcheck": netcheck,
         "/forget": forget,
+        "/stop": stopping(reactor, "peer"),
     }

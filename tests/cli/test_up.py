@@ -1,0 +1,163 @@
+"""``tunnelmesh up`` and ``tunnelmesh down``, with real processes that meet on loopback."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunnelmesh.cli import options
+from tunnelmesh.config import CoordinatorConfig, PeerConfig, settings
+from tunnelmesh.lab.kernel.mesh import TUNNELMESH, TWISTD
+
+SECONDS = 30.0
+
+
+class OptionsTests(SynchronousTestCase):
+    """A role's settings as options."""
+
+    def test_complete(self) -> None:
+        """Every setting of a role is an option, and comes out as it was given."""
+        for role in (PeerConfig, CoordinatorConfig):
+            parser = ArgumentParser()
+            options.add_settings(parser, role)
+            told = {
+                name: "7" if setting.metadata["metavar"] else True
+                for name, setting in settings(role).items()
+            }
+            args = parser.parse_args(options.words(told))
+            self.assertEqual(options.given(args, role), told)
+            self.assertEqual(options.given(parser.parse_args([]), role), {})
+
+
+class ProcessTestCase(SynchronousTestCase):
+    """A coordinator, and commands that are run as people run them."""
+
+    def setUp(self) -> None:
+        """Start the coordinator on free ports of loopback."""
+        self.folder = Path(tempfile.mkdtemp(prefix="tm-up-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        ports = [f"--{name}-port=0" for name in ("https", "ssh", "stun")]
+        words = ["--role=coordinator", "--public-host=127.0.0.1", *ports]
+        self.coordinator = self.folder / "coordinator"
+        self.start(*TWISTD, "-n", "--pidfile=", "tunnelmesh", *words, "--state-dir=coordinator")
+        self.until(
+            lambda: self.run_here("status", "--state-dir=coordinator").returncode == 0,
+            "the coordinator",
+        )
+
+    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+        """Start a program that ends with the test."""
+        program = subprocess.Popen(argv, cwd=self.folder, stdout=subprocess.DEVNULL)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        return program
+
+    def run_here(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a ``tunnelmesh`` command."""
+        argv = [*TUNNELMESH, *words]
+        return subprocess.run(
+            argv, cwd=self.folder, capture_output=True, text=True, timeout=SECONDS
+        )
+
+    def token(self) -> str:
+        """An invitation."""
+        return self.run_here("invite", "--state-dir=coordinator").stdout.strip()
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition."""
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, f"waited for {what}, in vain")
+            time.sleep(0.05)
+
+
+class BackgroundTests(ProcessTestCase):
+    """Without a terminal."""
+
+    def test_up_and_down(self) -> None:
+        """A peer is linked when ``up --detach`` returns, and gone when ``down`` does."""
+        here = ["--state-dir=peer", "--mode=userspace"]
+        up = self.run_here("up", "--detach", self.token(), *here, "--name=laptop")
+        self.assertEqual((up.returncode, up.stderr), (0, ""))
+        self.assertRegex(up.stdout, r"^laptop \(100\.96\.0\.1\) runs, linked by (ssh|websocket); ")
+        pid = int((self.folder / "peer" / "tunnelmesh.pid").read_text())
+        self.addCleanup(lambda: os.path.exists(f"/proc/{pid}") and os.kill(pid, signal.SIGKILL))
+
+        again = self.run_here("up", "-d", *here)
+        self.assertEqual((again.returncode, again.stdout), (1, ""))
+        self.assertIn("already running with the state directory", again.stderr)
+
+        down = self.run_here("down", "--state-dir=peer")
+        self.assertEqual((down.returncode, down.stdout), (0, "the peer has ended\n"))
+        self.until(lambda: not (self.folder / "peer" / "tunnelmesh.pid").exists(), "its end")
+
+        down = self.run_here("down", "--state-dir=peer")
+        self.assertEqual(down.returncode, 1)
+        self.assertIn("no TunnelMesh is running", down.stderr)
+
+        up = self.run_here("up", "-d", *here)
+        self.assertEqual((up.returncode, up.stderr), (0, ""))
+        self.assertEqual(self.run_here("down", "--state-dir=peer").returncode, 0)
+
+    def test_cannot(self) -> None:
+        """What keeps a peer from running is told in its own words, in one line."""
+        for words, complaint in (
+            ([], "has not joined a mesh yet: run 'tunnelmesh invite'"),
+            (["tm1:AAAA"], "mistyped or cut off"),
+        ):
+            up = self.run_here("up", "--detach", "--state-dir=other", *words)
+            self.assertEqual((up.returncode, up.stdout), (1, ""))
+            self.assertIn(complaint, up.stderr)
+            self.assertEqual(up.stderr.count("\n"), 1)
+
+    def test_coordinator_down(self) -> None:
+        """A coordinator is stopped the same way."""
+        down = self.run_here("down", "--state-dir=coordinator")
+        self.assertEqual((down.returncode, down.stdout), (0, "the coordinator has ended\n"))
+
+    def test_wrong_setting(self) -> None:
+        """A setting that cannot be is wrong usage, before anything starts."""
+        up = self.run_here("up", "-d", "--state-dir=other", "--udp-port=x")
+        self.assertEqual(up.returncode, 2)
+        self.assertIn("--udp-port must be a port", up.stderr)
+        self.assertFalse((self.folder / "other").exists())
+
+
+class TerminalTests(ProcessTestCase):
+    """On a terminal."""
+
+    def test_progress(self) -> None:
+        """What happens is told in short lines, with colours unless NO_COLOR is set."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        words = ["up", self.token(), "--state-dir=peer", "--mode=userspace", "--name=laptop"]
+        peer = subprocess.Popen(
+            [*TUNNELMESH, *words],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            env=os.environ | {"NO_COLOR": "1", "TERM": "xterm"},
+        )
+        self.addCleanup(peer.wait)
+        self.addCleanup(peer.kill)
+        os.close(theirs)
+        seen = b""
+        while b"linked to the coordinator" not in seen:
+            seen += os.read(ours, 4096)
+        text = seen.decode()
+        self.assertIn("laptop is starting; Ctrl-C ends it.", text)
+        self.assertRegex(text, r"\d\d:\d\d:\d\d joined as laptop, 100\.96\.0\.1")
+        self.assertNotIn("\x1b", text)
+        self.assertNotIn("twistd", text)
+        peer.send_signal(signal.SIGINT)
+        self.assertIn(peer.wait(SECONDS), (0, -signal.SIGINT))
