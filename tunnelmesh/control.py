@@ -46,8 +46,9 @@ class ControlServer:
     On a reactor without Unix sockets, which a simulated machine has, it does nothing.
 
     :param path: the socket. What a dead process left there is replaced.
-    :param routes: what can be asked, by path: each gets the query's parameters and returns a JSON
-        value, a promise of one, or an iterator of objects.
+    :param routes: what can be asked, by path, after ``POST`` and a space where it changes
+        something: each gets the query's parameters and returns a JSON value, a promise of one, or
+        an iterator of objects.
     """
 
     def __init__(self, reactor: Any, path: Path, routes: Mapping[str, Route]) -> None:
@@ -122,9 +123,13 @@ class _Routes(Resource):
         answering.addErrback(lambda failure: failure.trap(CancelledError))
         return NOT_DONE_YET
 
+    def render_POST(self, request: Request) -> int:
+        """The same, of what changes something."""
+        return self.render_GET(request)
+
     async def _answer(self, request: Request) -> None:
         path = request.path.decode("ascii", "replace")
-        route = self._routes.get(path)
+        route = self._routes.get(f"POST {path}" if request.method == b"POST" else path)
         sending = _Sending(request)
         try:
             if route is None:

@@ -25,7 +25,7 @@ from tunnelmesh.coordinator.signalling import (
     Signalling,
 )
 from tunnelmesh.coordinator.store import Member
-from tunnelmesh.identity import Identity
+from tunnelmesh.identity import Identity, mesh_address6
 from tunnelmesh.interfaces import ILinkUser
 from tunnelmesh.wire import frame, signal
 from tunnelmesh.wire.endpoint import Endpoint
@@ -498,7 +498,7 @@ class MemberTests(SignallingTestCase):
         self.signalling.frames_received(self.sign_in(ALICE), frames)
 
     def test_status(self) -> None:
-        """Each member is shown with its link and its NAT's flavour."""
+        """Each member is shown with its key, its link and its NAT's flavour."""
         alice = self.sign_in(ALICE)
         self.receive(alice, Describe((), flavour="symmetric"))
         self.assertEqual(
@@ -507,6 +507,11 @@ class MemberTests(SignallingTestCase):
                 {
                     "name": "alice",
                     "address": "100.96.0.1",
+                    "address6": str(mesh_address6(ALICE.public_key)),
+                    "fingerprint": ALICE.fingerprint,
+                    "enrolled": 0,
+                    "last_seen": None,
+                    "mode": "tun",
                     "online": True,
                     "link": "websocket",
                     "flavour": "symmetric",
@@ -514,6 +519,11 @@ class MemberTests(SignallingTestCase):
                 {
                     "name": "bob",
                     "address": "100.96.0.2",
+                    "address6": str(mesh_address6(BOB.public_key)),
+                    "fingerprint": BOB.fingerprint,
+                    "enrolled": 0,
+                    "last_seen": None,
+                    "mode": "tun",
                     "online": False,
                     "link": None,
                     "flavour": "unknown",

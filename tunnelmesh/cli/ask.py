@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, json_too: bool = True) -> 
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
-def lines(state_dir: Path | None, question: str, **query: str) -> Iterator[Any]:
+def lines(
+    state_dir: Path | None, question: str, *, method: str = "GET", **query: str
+) -> Iterator[Any]:
     """Ask, and give the answer's lines as they come.
 
     :raises NotRunningError: if nobody is there to answer.
@@ -51,7 +53,7 @@ def lines(state_dir: Path | None, question: str, **query: str) -> Iterator[Any]:
     directory = (state_dir or default_state_dir()).expanduser().absolute()
     connection = _Connection(directory / FILE_NAME)
     try:
-        connection.request("GET", f"/{question}?{urlencode(query)}")
+        connection.request(method, f"/{question}?{urlencode(query)}")
         response = connection.getresponse()
         for line in response:
             answer = json.loads(line)
@@ -78,6 +80,13 @@ def lines(state_dir: Path | None, question: str, **query: str) -> Iterator[Any]:
 def ask(state_dir: Path | None, question: str, **query: str) -> Any:
     """Ask, and give the one answer there is; errors as for :func:`lines`."""
     for answer in lines(state_dir, question, **query):
+        return answer
+    raise NotRunningError("the service ended before it answered")
+
+
+def tell(state_dir: Path | None, deed: str, **query: str) -> Any:
+    """Have something done, and give the answer; errors as for :func:`lines`."""
+    for answer in lines(state_dir, deed, method="POST", **query):
         return answer
     raise NotRunningError("the service ended before it answered")
 

@@ -22,6 +22,13 @@ MOST_STRANGERS = 1024
 """Links that have not signed in, at once. The oldest goes when there is one more: whoever would
 keep others out has to open a thousand within the round trip that an honest peer needs."""
 
+REVOCATION = signal.Refused(
+    signal.REVOKED,
+    "this machine was removed from the mesh: to come back it needs a new invitation; run"
+    " 'tunnelmesh leave' on it, then 'tunnelmesh up --join TOKEN'",
+)
+"""What who was removed is told, at once and whenever it comes back."""
+
 LONGEST_SIGN_IN = 2048
 """Bytes; a sign-in takes some 300."""
 
@@ -41,9 +48,10 @@ class Admission:
     :param key: the coordinator's public key.
     :param members: who may sign in, by public key.
     :param entropy: makes nonces.
-    :param admitted: is called with the link, who it is, and the round trip in seconds if the
-        challenge has shown it: over SSH nobody waits for that.
+    :param admitted: is called with the link, who it is, its sign-in, and the round trip in seconds
+        if the challenge has shown it: over SSH nobody waits for that.
     :ivar refused: how many were turned away, or went away.
+    :ivar barred: the keys of those who were removed from the mesh.
     """
 
     def __init__(
@@ -52,9 +60,10 @@ class Admission:
         key: bytes,
         members: Mapping[bytes, Member],
         entropy: Callable[[int], bytes],
-        admitted: Callable[[ILink, Member, float | None], None],
+        admitted: Callable[[ILink, Member, signal.SignIn, float | None], None],
     ) -> None:
         self.refused = 0
+        self.barred: set[bytes] = set()
         self._reactor = reactor
         self._key = key
         self._members = members
@@ -114,6 +123,8 @@ class Admission:
             self._refuse(link, "key", "the key is not the one that the connection was opened with")
         elif link.key is None and not verify(message.key, message.signature, text):
             self._refuse(link, "signature", "the sign-in is not signed by its key")
+        elif message.key in self.barred:
+            self._refuse(link, REVOCATION.code, REVOCATION.message)
         elif message.key not in self._members:
             self._refuse(
                 link,
@@ -125,7 +136,7 @@ class Admission:
             self._forget(link)
             rtt = self._reactor.seconds() - stranger.since if link.key is None else None
             link.key = message.key
-            self._admitted(link, self._members[message.key], rtt)
+            self._admitted(link, self._members[message.key], message, rtt)
 
     def _refuse(self, link: ILink, code: str, message: str) -> None:
         link.send(signal.encode(signal.Refused(code, message)))

@@ -25,6 +25,8 @@ from tunnelmesh.control import ControlServer, Query, Route, stopping
 from tunnelmesh.coordinator.advertised import Advertised
 from tunnelmesh.coordinator.enrolment import EnrolResource
 from tunnelmesh.coordinator.listening import Listening
+from tunnelmesh.coordinator.membership import Membership
+from tunnelmesh.coordinator.membership import routes as membership_routes
 from tunnelmesh.coordinator.public_host import guess, is_public, own_addresses, public6
 from tunnelmesh.coordinator.signalling import Signalling
 from tunnelmesh.coordinator.site import make_site
@@ -61,6 +63,7 @@ class Coordinator(MultiService):
 
     :ivar advertised: where it is reached, once started.
     :ivar signalling: who is online, once started.
+    :ivar membership: who belongs to the mesh, once started.
     """
 
     def __init__(self, config: CoordinatorConfig, reactor: Any, system: System) -> None:
@@ -72,6 +75,7 @@ class Coordinator(MultiService):
         self._listen: dict[str, Any] = {}
         self.advertised: Advertised | None = None
         self.signalling: Signalling | None = None
+        self.membership: Membership | None = None
 
     def startService(self) -> None:
         """Open everything.
@@ -97,6 +101,7 @@ class Coordinator(MultiService):
             raise ConfigError("--tls-certificate needs --public-host, the name that it is for")
         identity = Identity.load_or_create(config.state_dir)
         routes: dict[str, Route] = {"/status": self.status, "/peers": self.peers}
+        routes |= membership_routes(lambda: self.membership)
         routes["/stop"] = stopping(reactor, "coordinator")
         control = ControlServer(reactor, config.state_dir / CONTROL, routes)
         control.start()
@@ -119,6 +124,8 @@ class Coordinator(MultiService):
             system.random,
             host6,
         )
+        membership = self.membership = Membership(reactor, store, signalling, system.unix_time)
+        self._closers.append(lambda: Deferred.fromCoroutine(membership.stop()))
         self._closers.append(signalling.stop)
         enrol = EnrolResource(
             reactor,
@@ -131,7 +138,7 @@ class Coordinator(MultiService):
         site = make_site(reactor, enrol, LinkResource(reactor, signalling))
         https = VisitFactory(reactor, server_tls(self._chain(identity, host)), site)
         ssh = make_ssh_factory(
-            reactor, identity.private_key, signalling.is_member, lambda: signalling
+            reactor, identity.private_key, signalling.is_expected, lambda: signalling
         )
         listening = Listening(reactor)
         self._closers.append(listening.close)
@@ -144,7 +151,7 @@ class Coordinator(MultiService):
         self._listen = {"host": host, "https": https_port, "ssh": ssh_port, "stun": stun_ports}
         self.advertised = Advertised(host, https_port, ssh_port, config.tls_certificate is not None)
         self.advertised.save(config.state_dir)
-        self._load_members(store, signalling)
+        self._load_members(membership)
         _log.info(
             "coordinator at {host}: HTTPS {https}, SSH {ssh}, STUN {stun}, key {fingerprint}",
             fingerprint=identity.fingerprint,
@@ -156,10 +163,10 @@ class Coordinator(MultiService):
                 host=host,
             )
 
-    def _load_members(self, store: SQLiteStore, signalling: Signalling) -> None:
+    def _load_members(self, membership: Membership) -> None:
         async def load() -> None:
             try:
-                signalling.add_members(await store.members())
+                await membership.load()
             except TunnelMeshError as error:
                 fatal.fail(self._reactor, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
@@ -21,6 +21,7 @@ from tunnelmesh.coordinator.rendezvous import Rendezvous
 from tunnelmesh.coordinator.roster import RosterBook
 from tunnelmesh.coordinator.store import Member
 from tunnelmesh.errors import DecodeError, SignalError
+from tunnelmesh.identity import fingerprint, mesh_address6
 from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.wire import frame, signal
 
@@ -104,13 +105,47 @@ class Signalling:
         for member in members:
             known = self._members.get(member.key)
             if known is None:
+                self.admission.barred.discard(member.key)
                 self._members[member.key] = member
                 self._roster.put(member, online=False)
         self._announce()
 
-    def is_member(self, key: bytes) -> bool:
-        """Whether that Ed25519 key is a member's."""
-        return key in self._members
+    def update_member(self, member: Member) -> None:
+        """Something about a member is different now, but not its key or address."""
+        if member.key in self._members:
+            self._members[member.key] = member
+            presence = self._online.get(member.address)
+            if presence is not None:
+                presence.member = member
+            self._roster.put(member, online=presence is not None)
+            self._announce()
+
+    def remove_member(self, member: Member, refusal: signal.Refused) -> None:
+        """This is no member any more: tell it, and the others, and carry nothing for it."""
+        del self._members[member.key]
+        if refusal.code == signal.REVOKED:
+            self.admission.barred.add(member.key)
+        presence = self._online.get(member.address)
+        # The link in use is the last, so that nothing is sent by another in its place.
+        for line in presence.lines.copy() if presence else ():
+            line.link.send(signal.encode(refusal))
+            self._end(line.link, refusal.message)
+        self._roster.remove(member.address)
+        self._announce()
+
+    @property
+    def members(self) -> Mapping[bytes, Member]:
+        """Everybody, by public key."""
+        return self._members
+
+    def presence_of(self, member: Member) -> Presence | None:
+        """A member's presence, if it is online."""
+        return self._online.get(member.address)
+
+    def is_expected(self, key: bytes) -> bool:
+        """Whether the owner of that Ed25519 key may open a link: as a member, or to hear that it is
+        none any more."""
+        return key in self._members or key in self.admission.barred
 
     def stop(self) -> None:
         """Close every link."""
@@ -131,7 +166,12 @@ class Signalling:
         return {
             "name": member.name,
             "address": str(member.address),
+            "address6": str(mesh_address6(member.key)),
+            "fingerprint": fingerprint(member.key),
+            "enrolled": member.enrolled,
             "online": presence is not None,
+            "last_seen": None if presence else member.seen or None,
+            "mode": "userspace" if member.userspace else "tun",
             "link": presence.link.kind if presence else None,
             "flavour": description.flavour if description else "unknown",
         }
@@ -191,18 +231,20 @@ class Signalling:
         self.rendezvous.left(presence)
         for each in self.attendants:
             each.left(presence)
-        self._roster.put(member, online=False)
-        self._announce()
+        if member.key in self._members:
+            self._roster.put(self._members[member.key], online=False)
+            self._announce()
 
     # Members
 
-    def _admitted(self, link: ILink, member: Member, rtt: float | None) -> None:
+    def _admitted(
+        self, link: ILink, member: Member, message: signal.SignIn, rtt: float | None
+    ) -> None:
         line = Line(link)
         presence = self._online.get(member.address)
-        if presence is None:
-            presence = self._online[member.address] = Presence(member)
-            self._roster.put(member, online=True)
-            self._announce()
+        if presence is None or member.userspace != message.userspace:
+            presence = self._online.setdefault(member.address, Presence(member))
+            self.update_member(replace(member, userspace=message.userspace))
         if len(presence.lines) >= MOST_LINKS:
             oldest = presence.lines[0].link
             self._end(oldest, "too many links")

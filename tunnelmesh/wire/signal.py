@@ -50,6 +50,11 @@ MAPPED = "mapped"
 one that the router mapped on request."""
 
 
+REVOKED = "revoked"
+LEFT = "left"
+"""Codes of :class:`Refused`: removed from the mesh by its owner, or by the member's own wish."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A transport address at which a peer might be reached."""
@@ -149,7 +154,10 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Coordinator: no, and why; the link closes after it."""
+    """Coordinator: no, and why; the link closes after it.
+
+    :ivar code: for programs. After :data:`REVOKED` and :data:`LEFT` there is no use in coming back.
+    """
 
     code: str
     message: str
