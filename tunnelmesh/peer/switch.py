@@ -12,6 +12,7 @@ from tunnelmesh.errors import DecodeError
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
 from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
+from tunnelmesh.peer.deviceless import Deviceless
 from tunnelmesh.peer.members import Members
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.surroundings import Surroundings
@@ -68,6 +69,7 @@ class Switch:
         self._hints = members.by_hint
         self._stun_received = stun_received
         self._strays = TokenBucket(STRAYS, STRAYS)
+        self._deviceless = Deviceless(dropped)
 
     def use(self, device: ITunnelDevice) -> None:
         """Packets come from, and go to, this device."""
@@ -225,6 +227,10 @@ class Switch:
             remote.wanted = True
             if self.device is not None:
                 self.device.write(genuine)
+            else:
+                answers = self._deviceless.answers(genuine, self._around.reactor.seconds())
+                if answers:
+                    remote.send(answers)
 
     def _deliver_bulk(self, remote: Remote, packets: Sequence[memoryview]) -> None:
         """The same for packets with a virtio header before them."""
@@ -236,6 +242,8 @@ class Switch:
                 self.dropped["not between the two ends' own addresses"] += 1
             elif self.device is not None:
                 self.device.write_bulk(packet)
+            else:
+                self.dropped["no device for it"] += 1
 
     def _control(self, remote: Remote, plaintext: bytes) -> None:
         try:
