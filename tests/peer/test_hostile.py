@@ -26,6 +26,7 @@ from tunnelmesh.nat.punch import MAX_CANDIDATES, ROUNDS
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
 from tunnelmesh.peer import members
+from tunnelmesh.peer.access import Access
 from tunnelmesh.peer.bulk import abilities
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Route, Whereabouts
@@ -109,6 +110,8 @@ class HostileTestCase(SynchronousTestCase):
         self.udp, self.link, self.relay = _Udp(), FakeLink(), RelayTransport()
         self.relay.use(self.link)
         token = count(1)
+        state = Path(self.mktemp())
+        state.mkdir()
         around = Surroundings(
             reactor=self.clock,
             random=Random(1),
@@ -128,12 +131,11 @@ class HostileTestCase(SynchronousTestCase):
             received=lambda datagrams, path: None,
             tcp=self.tcp(),
             hard=self.hard(),
+            access=Access(state),
             relay_only=False,
             abilities=abilities(fast_aes=True, form="auto"),
             whole_records=True,
         )
-        state = Path(self.mktemp())
-        state.mkdir()
         self.mesh = Mesh(around, KnownPeers(state), lambda datagrams, path: None)
         self.kernel = _Kernel()
         self.mesh.switch.use(self.kernel)

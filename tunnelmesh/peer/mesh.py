@@ -10,8 +10,10 @@ from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.members import Members
+from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.switch import Switch
+from tunnelmesh.wire.administration import Rules
 from tunnelmesh.wire.signal import Gone, Hold, Meet, Release, Roster, Signal
 
 MEETINGS = 20.0
@@ -27,6 +29,7 @@ class Mesh:
 
     :ivar members: who they are.
     :ivar switch: moves their packets.
+    :ivar access: the access rules.
     :ivar dropped: packets, datagrams and signals dropped, by reason.
     """
 
@@ -38,6 +41,7 @@ class Mesh:
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self.members = Members(around, known, self.dropped)
+        self.access = around.access
         self.switch = Switch(around, self.members, stun_received, self.dropped)
         self._around = around
         self._meetings = TokenBucket(MEETINGS, MEETINGS_BURST)
@@ -62,10 +66,22 @@ class Mesh:
         for remote in self.members:
             remote.network_changed()
 
+    def admits(self, remote: Remote, port: int) -> bool:
+        """Whether the access rules let a peer open a stream to a port of this machine."""
+        now = self._around.reactor.seconds()
+        return remote.guard is None or remote.guard.admits(port, now, self.dropped)
+
+    def _rules_received(self, rules: Rules) -> None:
+        if self.access.received(rules):
+            for remote in self.members:
+                remote.guard = self.access.guard(remote.address, remote.guard)
+
     def signal_received(self, signal: Signal) -> None:
         """The coordinator said something about another member."""
         if isinstance(signal, Roster):
             self.members.roster_received(signal)
+        elif isinstance(signal, Rules):
+            self._rules_received(signal)
         elif isinstance(signal, Meet | Hold | Release | Gone):
             remote = self.members.by_address.get(signal.address.packed)
             if remote is None:

@@ -17,6 +17,7 @@ from tunnelmesh.identity import Identity, mesh_address6
 from tunnelmesh.noise.device import Device
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer import membership as memberships
+from tunnelmesh.peer.access import Access
 from tunnelmesh.peer.bulk import abilities
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.egress import Egress, Route, Whereabouts
@@ -121,6 +122,7 @@ class Node:
             abilities=abilities(system.fast_aes, config.bulk),
             whole_records=config.bulk == "auto",
             hard=self.hard,
+            access=Access(config.state_dir),
             path_changed=lambda: self.reporting.path_changed(),
         )
         self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)

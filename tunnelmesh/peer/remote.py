@@ -46,6 +46,7 @@ class Remote:
     :ivar since: when the way in use was taken.
     :ivar relay_only: whether it is to be reached by relay only; *direct_only*: never by relay.
     :ivar pursuit: the search for a direct path.
+    :ivar guard: what looks at its packets, if access rules restrict it.
     """
 
     def __init__(self, entry: RosterEntry, around: Surroundings) -> None:
@@ -62,6 +63,7 @@ class Remote:
         self.seen = entry.seen
         self.wanted = False
         self.since = float(now)
+        self.guard = around.access.guard(entry.address)
         self.history = History()
         self.seal = ProbeSeal(around.private_key, public_key, around.entropy)
         self.relay_only = around.only_relays(entry.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.noise.device import Device
+from tunnelmesh.peer.access import Access
 from tunnelmesh.peer.hard_punch import HardPunching
 from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
@@ -26,6 +27,7 @@ class Surroundings:
     :ivar interface: this machine's mesh address, in the mesh's network; *address6* its IPv6 one.
     :ivar received: takes datagrams that came by other ways than the main socket's.
     :ivar tcp: what is known of this machine's TCP.
+    :ivar access: the access rules.
     :ivar abilities: what this machine tells of itself; *whole_records*: whether to send those.
     :ivar avoid: the coordinator's own endpoints, where no peer can be.
     :ivar path_changed: is called when the path to a peer has become another one.
@@ -49,6 +51,7 @@ class Surroundings:
     received: Callable[[Sequence[bytes], IPath], None]
     tcp: TcpReach
     hard: HardPunching
+    access: Access
     relay_only: bool
     abilities: Abilities
     whole_records: bool

@@ -96,6 +96,8 @@ class Switch:
             else:
                 batches[remote] = [packet]
         for remote, batch in batches.items():
+            if remote.guard is not None:
+                remote.guard.leaving(batch, self._around.reactor.seconds())
             self._tell(remote.send(batch))
 
     def bulk_leaving(self, packet: SuperPacket) -> None:
@@ -106,6 +108,8 @@ class Switch:
         if remote is None:
             self.dropped["no such mesh address"] += packet.count
         else:
+            if remote.guard is not None:
+                remote.guard.left(packet.buffer, at, self._around.reactor.seconds())
             self._tell(remote.send_bulk(packet))
 
     def _tell(self, messages: Sequence[bytes]) -> None:
@@ -223,6 +227,9 @@ class Switch:
                 self.dropped["not to this machine's own address"] += 1
             else:
                 self.dropped["not the peer's own address"] += 1
+        guard = remote.guard
+        if guard is not None:
+            genuine = guard.allowed(genuine, self._around.reactor.seconds(), self.dropped)
         if genuine:
             remote.wanted = True
             if self.device is not None:
@@ -235,11 +242,14 @@ class Switch:
     def _deliver_bulk(self, remote: Remote, packets: Sequence[memoryview]) -> None:
         """The same for packets with a virtio header before them."""
         remote.wanted = True
+        guard, now = remote.guard, self._around.reactor.seconds()
         for packet in packets:
             is_v4 = packet[VIRTIO_SIZE] >> 4 == 4
             ends = bytes(packet[_ENDS4 if is_v4 else _ENDS6])
             if ends != (remote.ends4 if is_v4 else remote.ends6):
                 self.dropped["not between the two ends' own addresses"] += 1
+            elif guard is not None and not guard.passes(packet, VIRTIO_SIZE, now, self.dropped):
+                pass  # counted
             elif self.device is not None:
                 self.device.write_bulk(packet)
             else:
