@@ -90,7 +90,18 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         joined().mesh.members.forget(name)
         return {"forgotten": name}
 
+    def rename(query: dict[str, str]) -> Awaitable[Answer]:
+        if "old" in query:
+            raise UnknownPeerError("others are renamed on the coordinator: give one name")
+        return joined().standing.rename(query.get("new", ""))
+
+    async def leave(query: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
+        yield await joined().standing.leave(force="force" in query)
+        reactor.callLater(0, reactor.stop)
+
     return {
+        "POST /rename": rename,
+        "POST /leave": leave,
         "/status": show_status,
         "/peers": show_peers,
         "/ping": ping,

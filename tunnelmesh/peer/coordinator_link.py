@@ -27,7 +27,7 @@ from tunnelmesh.peer.egress import Egress, Route, Whereabouts
 from tunnelmesh.peer.race import Race
 from tunnelmesh.peer.session import Session
 from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.wire.signal import Signal, Welcome
+from tunnelmesh.wire.signal import Refused, Signal, Welcome
 
 HEAD_START = 0.3
 """Seconds that each way of opening a link gets before the next is tried beside it: a round trip or
@@ -65,6 +65,9 @@ class LinkUser(Protocol):
 
     def signal_received(self, message: Signal) -> None: ...
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None: ...
+
+    def expelled(self, message: Refused) -> None:
+        """This machine is no member any more, and does not try again."""
 
 
 class CoordinatorLink(Service):
@@ -191,6 +194,12 @@ class CoordinatorLink(Service):
         self._relay.use(None)
         self._user.link_down(reason)
         self._need()
+
+    def expelled(self, message: Refused) -> None:
+        """The coordinator wants to see this machine no more."""
+        if self.running:
+            self.stopService()
+            self._user.expelled(message)
 
     # Opening.
 

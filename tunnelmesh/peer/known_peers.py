@@ -62,7 +62,7 @@ class KnownPeers:
             self._pins[name] = pin
 
     def believe(self, members: Mapping[str, Pin]) -> dict[str, str]:
-        """Pin the names that are new.
+        """Pin the names that are new; a key that is known may have another one, at its address.
 
         :param members: as the coordinator offers them.
         :returns: those who are not who they were, with what is odd and what to do: do not talk to
@@ -70,15 +70,15 @@ class KnownPeers:
 
         What cannot be written is pinned as long as this process lives.
         """
-        holders = {pin.address: name for name, pin in self._pins.items()}
+        holders = {pin.address: (name, pin.key) for name, pin in self._pins.items()}
         strange = {}
         fresh = {}
         for name, offered in members.items():
             known = self._pins.get(name)
-            holder = holders.setdefault(offered.address, name)
+            holder, key = holders.setdefault(offered.address, (name, offered.key))
             if known == offered:
                 continue
-            if known is None and holder == name:
+            if known is None and key == offered.key:
                 fresh[name] = offered
             else:
                 strange[name] = _odd(name, known, offered, holder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 
 from twisted.logger import Logger
 
@@ -38,6 +39,7 @@ class Members:
         self._around = around
         self._known = known
         self._linked = False
+        self._named: set[IPv4Address] = set()
         self._offered: dict[str, RosterEntry] = {}
 
     def __iter__(self) -> Iterator[Remote]:
@@ -45,18 +47,42 @@ class Members:
         return iter(list(self.remotes.values()))
 
     def roster_received(self, roster: Roster) -> None:
-        """The coordinator says who is a member, and who of them is online."""
+        """The coordinator says who is a member, and who of them is online.
+
+        At the end of the whole roster, those whom it has not named are members no more.
+        """
         entries = [entry for entry in roster.peers if self._is_possible(entry)]
         self.dropped["malformed member"] += len(roster.peers) - len(entries)
         strange = self._known.believe(
             {entry.name: Pin(entry.key, entry.address) for entry in entries}
         )
         for entry in entries:
+            self._named.add(entry.address)
             if entry.name in strange:
                 self._refuse(entry, strange[entry.name])
             else:
                 self._admit(entry)
+        if roster.complete:
+            offered = {entry.address for entry in self._offered.values()}
+            known = offered | {remote.address for remote in self.remotes.values()}
+            self.removed(known - self._named)
+            self.roster_follows()
         self._be_eager()
+
+    def roster_follows(self) -> None:
+        """What comes next is the whole roster, from its beginning."""
+        self._named.clear()
+
+    def removed(self, addresses: Iterable[IPv4Address]) -> None:
+        """These are members no more. Their pins stay: another key under their name is refused."""
+        for address in addresses:
+            self._named.discard(address)
+            remote = self.by_address.get(address.packed)
+            if remote is not None:
+                _log.info("{peer} is no member any more", peer=remote.name)
+                self._dismiss(remote)
+            for name in [n for n, entry in self._offered.items() if entry.address == address]:
+                del self._offered[name], self.refused[name]
 
     def linked(self, linked: bool) -> None:
         """Whether there is a link to the coordinator."""
@@ -109,25 +135,43 @@ class Members:
             self._dismiss(remote)
             remote = None
         if remote is None:
-            holder = self.by_address.get(entry.address.packed)
-            if holder is not None:
-                self._dismiss(holder)  # the address is another member's by now
-            try:
-                remote = Remote(entry, self._around)
-            except TunnelMeshError as error:
-                _log.warn("{name} is left out: {error}", name=entry.name, error=error)
+            remote = self._renamed(entry) or self._new(entry)
+            if remote is None:
                 return
             self.refused.pop(entry.name, None)
             self._offered.pop(entry.name, None)
             self.remotes[entry.name] = remote
-            self.by_address[remote.address.packed] = remote
-            self.by_address[remote.address6.packed] = remote
-            self.by_hint[remote.seal.hint] = remote
         if remote.online != entry.online:
             state = "online" if entry.online else "offline"
             _log.info("{peer} is {state}", peer=remote.name, state=state)
         remote.userspace, remote.seen = entry.userspace, entry.seen
         remote.presence(entry.online, self._linked)
+
+    def _renamed(self, entry: RosterEntry) -> Remote | None:
+        """The member that has had another name so far; its session goes on."""
+        remote = self.by_address.get(entry.address.packed)
+        if remote is None:
+            return None
+        around = self._around
+        ways = around.only_relays(entry.name), around.never_relays(entry.name)
+        if remote.key != entry.key or ways != (remote.relay_only, remote.direct_only):
+            self._dismiss(remote)
+            return None
+        _log.info("{old} is called {new} now", old=remote.name, new=entry.name)
+        del self.remotes[remote.name]
+        remote.name = entry.name
+        return remote
+
+    def _new(self, entry: RosterEntry) -> Remote | None:
+        try:
+            remote = Remote(entry, self._around)
+        except TunnelMeshError as error:
+            _log.warn("{name} is left out: {error}", name=entry.name, error=error)
+            return None
+        self.by_address[remote.address.packed] = remote
+        self.by_address[remote.address6.packed] = remote
+        self.by_hint[remote.seal.hint] = remote
+        return remote
 
     def _refuse(self, entry: RosterEntry, odd: str) -> None:
         if self.refused.get(entry.name) != odd:

@@ -82,6 +82,22 @@ def save(state_dir: Path, membership: Membership) -> None:
     write_whole(state_dir / FILE, json.dumps(schema.dump(membership), indent=2) + "\n")
 
 
+def forget(state_dir: Path) -> bool:
+    """Remove it; the key and what is known of other peers stay.
+
+    :returns: whether there was one.
+    :raises ConfigError: if it cannot be removed.
+    """
+    path = state_dir / FILE
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be removed: {error.strerror}") from None
+    return True
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replace a file in one step, readable by its owner only.
 

@@ -13,7 +13,7 @@ from tunnelmesh.peer.members import Members
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.switch import Switch
-from tunnelmesh.wire.administration import Rules
+from tunnelmesh.wire.administration import Removed, Rules
 from tunnelmesh.wire.signal import Gone, Hold, Meet, Release, Roster, Signal
 
 MEETINGS = 20.0
@@ -80,6 +80,8 @@ class Mesh:
         """The coordinator said something about another member."""
         if isinstance(signal, Roster):
             self.members.roster_received(signal)
+        elif isinstance(signal, Removed):
+            self.members.removed(signal.addresses)
         elif isinstance(signal, Rules):
             self._rules_received(signal)
         elif isinstance(signal, Meet | Hold | Release | Gone):

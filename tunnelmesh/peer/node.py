@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from ipaddress import IPv6Interface
 from itertools import count
@@ -12,11 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from tunnelmesh.config import PeerConfig
-from tunnelmesh.errors import ConfigError, DeviceError
+from tunnelmesh.errors import DeviceError, LinkError
 from tunnelmesh.identity import Identity, mesh_address6
 from tunnelmesh.noise.device import Device
 from tunnelmesh.paths.health import Health
-from tunnelmesh.peer import membership as memberships
 from tunnelmesh.peer.access import Access
 from tunnelmesh.peer.bulk import abilities
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
@@ -30,13 +29,14 @@ from tunnelmesh.peer.naming import Naming
 from tunnelmesh.peer.network import Network
 from tunnelmesh.peer.port_mapping import PortMapping
 from tunnelmesh.peer.reporting import Reporting
+from tunnelmesh.peer.standing import Standing
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
 from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
-from tunnelmesh.wire.administration import Watch
-from tunnelmesh.wire.signal import Allocation, Describe, Prepare, Prepared, Signal, Welcome
+from tunnelmesh.wire.administration import Renamed, Watch
+from tunnelmesh.wire.signal import Allocation, Describe, Prepare, Prepared, Refused, Signal, Welcome
 
 MTU = 1420
 """Bytes of the largest packet in the tunnel, as WireGuard's default: 1,500 less 80 of overhead over
@@ -48,7 +48,11 @@ _log = Logger()
 
 
 class Node:
-    """A peer that has joined: its parts, and what passes between them."""
+    """A peer that has joined: its parts, and what passes between them.
+
+    :param expelled: is called when this machine is no member any more, with what to do.
+    :ivar standing: its own place in the mesh.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Node:
         system: System,
         identity: Identity,
         membership: Membership,
+        expelled: Callable[[LinkError], None],
     ) -> None:
         self.config = config
         self.identity = identity
@@ -141,6 +146,7 @@ class Node:
             system.random.random,
         )
         relay.sent = self.link.relay_sent
+        self.standing = Standing(self, reactor, expelled)
         self.reporting = Reporting(reactor, lambda: self.mesh.members, self.link.send)
         self._outside: str | None = None
         self._watch = system.watch(reactor, self.network_changed)
@@ -213,10 +219,9 @@ class Node:
             self.network.use_servers(list(filter(None, hosts)), welcome.stun_ports)
         if welcome.stun_ports != self.membership.stun_ports:
             self.membership = replace(self.membership, stun_ports=welcome.stun_ports)
-            try:
-                memberships.save(self.config.state_dir, self.membership)
-            except ConfigError as error:
-                _log.warn("where STUN is now is not remembered: {error}", error=error)
+            self.standing.remember()
+        self.standing.called(welcome.name)
+        self.mesh.members.roster_follows()
         self.link.send(self.describe())
         outside = welcome.observed.rpartition(":")[0]
         if self._outside not in (None, outside):
@@ -235,10 +240,16 @@ class Node:
         self.reporting.stop()
         self.mesh.members.linked(False)
 
+    def expelled(self, message: Refused) -> None:
+        """This machine is no member any more."""
+        self.standing.refused(message)
+
     def signal_received(self, message: Signal) -> None:
         """The coordinator says something."""
         if isinstance(message, Prepare):
             self._prepare(message.meeting)
+        elif isinstance(message, Renamed):
+            self.standing.renamed(message)
         elif isinstance(message, Watch):
             if not self.config.no_reports:
                 self.reporting.watch(message)

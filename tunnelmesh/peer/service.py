@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from tunnelmesh import fatal
 from tunnelmesh.config import PeerConfig
-from tunnelmesh.errors import ConfigError, TunnelMeshError
+from tunnelmesh.errors import ConfigError, LinkError, TunnelMeshError
 from tunnelmesh.identity import Identity
 from tunnelmesh.peer import membership as memberships
 from tunnelmesh.peer.egress import Egress, Whereabouts
@@ -90,7 +90,9 @@ class Peer(MultiService):
         if membership is None:
             assert token is not None
             membership = await self._join(token, identity)
-        node = Node(self.config, self._reactor, self._system, identity, membership)
+        node = Node(
+            self.config, self._reactor, self._system, identity, membership, self._expelled
+        )
         try:
             node.start()
             self._system.drop_rights(self._reactor, self.config.state_dir)
@@ -110,6 +112,9 @@ class Peer(MultiService):
         memberships.save(self.config.state_dir, joined)
         _log.info("joined as {name}, {address}", name=joined.name, address=joined.address)
         return joined
+
+    def _expelled(self, error: LinkError) -> None:
+        fatal.fail(self._reactor, error)
 
     def _failed(self, failure: Any) -> None:
         if not self.running:

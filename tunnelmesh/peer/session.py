@@ -38,6 +38,7 @@ class SessionUser(Protocol):
     def session_doubtful(self, session: Session) -> None: ...
     def session_paused(self, session: Session, paused: bool) -> None: ...
     def session_lost(self, session: Session, reason: str) -> None: ...
+    def expelled(self, message: Refused) -> None: ...
 
 
 @implementer(ILinkUser)
@@ -180,6 +181,8 @@ class Session:
         elif isinstance(message, Challenge):
             self._challenged(message)
         elif isinstance(message, Refused):
+            if message.code in (signal.REVOKED, signal.LEFT):
+                self._user.expelled(message)
             self._fail(LinkError(f"the coordinator refuses: {printable(message.message)}"))
         elif isinstance(message, Welcome):
             self._welcomed(message)
