@@ -1,0 +1,1 @@
+"""Tests of the mesh's part of the DNS."""
