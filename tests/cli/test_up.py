@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import pty
-import shutil
 import signal
 import subprocess
-import tempfile
-import time
 from argparse import ArgumentParser
-from collections.abc import Callable
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli.processes import SECONDS, ProcessTestCase
 from tunnelmesh.cli import options
 from tunnelmesh.config import CoordinatorConfig, PeerConfig, settings
-from tunnelmesh.lab.kernel.mesh import TUNNELMESH, TWISTD
-
-SECONDS = 30.0
+from tunnelmesh.lab.kernel.mesh import TUNNELMESH
 
 
 class OptionsTests(SynchronousTestCase):
@@ -37,48 +31,6 @@ class OptionsTests(SynchronousTestCase):
             args = parser.parse_args(options.words(told))
             self.assertEqual(options.given(args, role), told)
             self.assertEqual(options.given(parser.parse_args([]), role), {})
-
-
-class ProcessTestCase(SynchronousTestCase):
-    """A coordinator, and commands that are run as people run them."""
-
-    def setUp(self) -> None:
-        """Start the coordinator on free ports of loopback."""
-        self.folder = Path(tempfile.mkdtemp(prefix="tm-up-"))
-        self.addCleanup(shutil.rmtree, self.folder)
-        ports = [f"--{name}-port=0" for name in ("https", "ssh", "stun")]
-        words = ["--role=coordinator", "--public-host=127.0.0.1", *ports]
-        self.coordinator = self.folder / "coordinator"
-        self.start(*TWISTD, "-n", "--pidfile=", "tunnelmesh", *words, "--state-dir=coordinator")
-        self.until(
-            lambda: self.run_here("status", "--state-dir=coordinator").returncode == 0,
-            "the coordinator",
-        )
-
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a program that ends with the test."""
-        program = subprocess.Popen(argv, cwd=self.folder, stdout=subprocess.DEVNULL)
-        self.addCleanup(program.wait)
-        self.addCleanup(program.kill)
-        return program
-
-    def run_here(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a ``tunnelmesh`` command."""
-        argv = [*TUNNELMESH, *words]
-        return subprocess.run(
-            argv, cwd=self.folder, capture_output=True, text=True, timeout=SECONDS
-        )
-
-    def token(self) -> str:
-        """An invitation."""
-        return self.run_here("invite", "--state-dir=coordinator").stdout.strip()
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for a condition."""
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, f"waited for {what}, in vain")
-            time.sleep(0.05)
 
 
 class BackgroundTests(ProcessTestCase):

@@ -18,7 +18,9 @@ COMMANDS = {
     "explain": "explain",
     "history": "explain",
     "forget": "forget",
+    "metrics": "metrics",
     "invite": "invite",
+    "policy": "policy",
     "demo": "demo",
     "lab": "lab",
 }

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from random import Random
 from typing import Any
 
@@ -28,6 +28,7 @@ from tunnelmesh.coordinator.listening import Listening
 from tunnelmesh.coordinator.membership import Membership
 from tunnelmesh.coordinator.membership import routes as membership_routes
 from tunnelmesh.coordinator.public_host import guess, is_public, own_addresses, public6
+from tunnelmesh.coordinator.rules import AccessRules
 from tunnelmesh.coordinator.signalling import Signalling
 from tunnelmesh.coordinator.site import make_site
 from tunnelmesh.coordinator.sqlite import FILE_NAME as DATABASE
@@ -64,6 +65,7 @@ class Coordinator(MultiService):
     :ivar advertised: where it is reached, once started.
     :ivar signalling: who is online, once started.
     :ivar membership: who belongs to the mesh, once started.
+    :ivar rules: who may reach whom, once started.
     """
 
     def __init__(self, config: CoordinatorConfig, reactor: Any, system: System) -> None:
@@ -76,6 +78,7 @@ class Coordinator(MultiService):
         self.advertised: Advertised | None = None
         self.signalling: Signalling | None = None
         self.membership: Membership | None = None
+        self.rules: AccessRules | None = None
 
     def startService(self) -> None:
         """Open everything.
@@ -99,9 +102,12 @@ class Coordinator(MultiService):
         host = config.public_host or guess(system.addresses())
         if config.public_host is None and config.tls_certificate is not None:
             raise ConfigError("--tls-certificate needs --public-host, the name that it is for")
+        rules = self.rules = AccessRules(reactor, config.policy, self._addresses)
         identity = Identity.load_or_create(config.state_dir)
         routes: dict[str, Route] = {"/status": self.status, "/peers": self.peers}
         routes |= membership_routes(lambda: self.membership)
+        routes["/policy"] = rules.show
+        routes["/metrics"] = lambda _: {"text": self.metrics().decode()}
         routes["/stop"] = stopping(reactor, "coordinator")
         control = ControlServer(reactor, config.state_dir / CONTROL, routes)
         control.start()
@@ -127,6 +133,9 @@ class Coordinator(MultiService):
         membership = self.membership = Membership(reactor, store, signalling, system.unix_time)
         self._closers.append(lambda: Deferred.fromCoroutine(membership.stop()))
         self._closers.append(signalling.stop)
+        signalling.attendants.append(rules)
+        rules.start()
+        self._closers.append(rules.stop)
         enrol = EnrolResource(
             reactor,
             identity,
@@ -152,6 +161,12 @@ class Coordinator(MultiService):
         self.advertised = Advertised(host, https_port, ssh_port, config.tls_certificate is not None)
         self.advertised.save(config.state_dir)
         self._load_members(membership)
+        if config.metrics is not None:
+            from tunnelmesh.metrics.server import MetricsServer
+
+            metrics = MetricsServer(reactor, config.metrics, config.state_dir, self.metrics)
+            metrics.startService()
+            self._closers.append(metrics.stopService)
         _log.info(
             "coordinator at {host}: HTTPS {https}, SSH {ssh}, STUN {stun}, key {fingerprint}",
             fingerprint=identity.fingerprint,
@@ -171,6 +186,11 @@ class Coordinator(MultiService):
                 fatal.fail(self._reactor, error)
 
         Deferred.fromCoroutine(load())
+
+    def _addresses(self) -> dict[str, IPv4Address]:
+        """Those of all members, by name."""
+        assert self.signalling is not None
+        return {member.name: member.address for member in self.signalling.members.values()}
 
     def _chain(self, identity: Identity, host: str) -> Chain:
         config = self._config
@@ -214,6 +234,13 @@ class Coordinator(MultiService):
         results = [close() for close in reversed(closers)]
         return gatherResults([result for result in results if isinstance(result, Deferred)])
 
+    def metrics(self) -> bytes:
+        """The same as :meth:`status`, in Prometheus' text format."""
+        from tunnelmesh.metrics.build import text
+        from tunnelmesh.metrics.coordinator import CoordinatorMetrics
+
+        return text(CoordinatorMetrics(self.status({})))
+
     def peers(self, _: Query) -> list[Any]:
         """What ``tunnelmesh peers`` shows."""
         assert self.signalling is not None
@@ -222,11 +249,18 @@ class Coordinator(MultiService):
     def status(self, query: Query) -> dict[str, Any]:
         """What ``tunnelmesh status`` shows."""
         assert self.signalling is not None
+        assert self.rules is not None
         return {
             "role": "coordinator",
             "peers": self.peers(query),
             "relay": asdict(self.signalling.relay.counters),
             "listen": self._listen,
+            "policy": self.rules.status(),
+            "signals": {
+                "malformed": self.signalling.malformed,
+                "unknown": self.signalling.unknown,
+                "sign_ins_refused": self.signalling.admission.refused,
+            },
         }
 
 

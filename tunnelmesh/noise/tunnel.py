@@ -60,6 +60,7 @@ class Tunnel:
 
     :ivar user: the owner's own object for this peer; never touched here.
     :ivar handshake_at: when the last handshake was completed; None before the first.
+    :ivar handshakes: how many were completed.
     :ivar rx_packets: packets received, without keepalives; and so on.
     """
 
@@ -67,6 +68,7 @@ class Tunnel:
         self.public_key = public_key
         self.user: Any = None
         self.handshake_at: float | None = None
+        self.handshakes = 0
         self.rx_packets = self.rx_bytes = self.tx_packets = self.tx_bytes = 0
         self._local = local
         self._psk = psk
@@ -278,6 +280,7 @@ class Tunnel:
         self._timers.pop(Timer.RETRY, None)
         self._abandon_pending()
         self.handshake_at = now
+        self.handshakes += 1
         outputs: list[Output] = [Established(self)]
         if self._queue:
             packets = list(self._queue)

@@ -34,9 +34,15 @@ class Change:
 
 
 class History:
-    """The last changes of one remote peer's path, oldest first."""
+    """The last changes of one remote peer's path, oldest first.
+
+    :ivar recorded: changes in all, also those that are not kept any more.
+    :ivar silent: seconds of outages in all that are over.
+    """
 
     def __init__(self) -> None:
+        self.recorded = 0
+        self.silent = 0.0
         self._changes: deque[Change] = deque(maxlen=CAPACITY)
         self._silences: deque[tuple[float, float]] = deque(maxlen=SILENCES)
         self._heard_at: float | None = None
@@ -56,6 +62,8 @@ class History:
             outage = max([*past, 0.0])
             if now - max(self._heard_at, failed_since) > outage:
                 outage, self._since = None, max(self._heard_at, failed_since)
+        self.recorded += 1
+        self.silent += outage or 0.0
         self._changes.append(Change(now, before, after, cause, outage))
 
     def heard(self, now: float) -> None:
@@ -69,6 +77,7 @@ class History:
             for at, change in enumerate(self._changes):
                 if change.outage is None:
                     self._changes[at] = replace(change, outage=now - self._since)
+            self.silent += now - self._since
             self._since = None
 
     @property

@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from tunnelmesh.control import stopping
 from tunnelmesh.errors import NotRunningError, UnknownPeerError
 from tunnelmesh.nat.candidates import behaviour_of
-from tunnelmesh.peer import status
+from tunnelmesh.peer import rules_verdict, status
 from tunnelmesh.peer.echo import Echoes
 from tunnelmesh.peer.offloads import offloads
 from tunnelmesh.peer.verdict import explain
@@ -63,7 +63,10 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         here = joined()
         remote = here.mesh.members.find(query.get("peer", ""))
         verdict = explain(remote, here.describe(), here.link.failures)
-        return {"peer": remote.name, "path": remote.path_kind, **verdict.as_dict()}
+        answer = {"peer": remote.name, "path": remote.path_kind, **verdict.as_dict()}
+        name, access = here.membership.name, here.mesh.access
+        answer["evidence"] += rules_verdict.sentences(name, remote, access, here.now())
+        return answer
 
     async def netcheck(_: dict[str, str]) -> Answer:
         here = joined()
@@ -109,5 +112,6 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         "/explain": show_explain,
         "/netcheck": netcheck,
         "/forget": forget,
+        "/metrics": lambda _: {"text": status.metrics(joined()).decode()},
         "/stop": stopping(reactor, "peer"),
     }

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from tunnelmesh import fatal
 from tunnelmesh.config import PeerConfig
-from tunnelmesh.errors import ConfigError, LinkError, TunnelMeshError
+from tunnelmesh.errors import ConfigError, LinkError, NotRunningError, TunnelMeshError
 from tunnelmesh.identity import Identity
 from tunnelmesh.peer import membership as memberships
 from tunnelmesh.peer.egress import Egress, Whereabouts
@@ -57,6 +57,8 @@ class Peer(MultiService):
             self._reactor, config.state_dir / "control.sock", control.routes(self, self._reactor)
         )
         self._control.start()
+        if config.metrics is not None:
+            self._serve_metrics(config.metrics)
         super().startService()
         self._beginning = Deferred.fromCoroutine(self._begin(token, identity, membership))
         self._beginning.addErrback(self._failed)
@@ -69,6 +71,17 @@ class Peer(MultiService):
         left = succeed(None) if self.node is None else self.node.stop()
         closed = succeed(None) if self._control is None else self._control.stop()
         return gatherResults([closed, left, stopped])
+
+    def _serve_metrics(self, where: tuple[str, int]) -> None:
+        from tunnelmesh.metrics.server import MetricsServer
+        from tunnelmesh.peer.status import metrics
+
+        def text() -> bytes:
+            if self.node is None:
+                raise NotRunningError("the peer is still joining the mesh")
+            return metrics(self.node)
+
+        MetricsServer(self._reactor, where, self.config.state_dir, text).setServiceParent(self)
 
     def _check(self, token: Token | None, membership: Membership | None) -> None:
         if membership is None and token is None:
@@ -90,9 +103,7 @@ class Peer(MultiService):
         if membership is None:
             assert token is not None
             membership = await self._join(token, identity)
-        node = Node(
-            self.config, self._reactor, self._system, identity, membership, self._expelled
-        )
+        node = Node(self.config, self._reactor, self._system, identity, membership, self._expelled)
         try:
             node.start()
             self._system.drop_rights(self._reactor, self.config.state_dir)

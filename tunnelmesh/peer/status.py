@@ -59,6 +59,14 @@ def status(node: Node) -> dict[str, Any]:
     }
 
 
+def metrics(node: Node) -> bytes:
+    """The same in Prometheus' text format."""
+    from tunnelmesh.metrics.build import text
+    from tunnelmesh.metrics.peer import PeerMetrics
+
+    return text(PeerMetrics(status(node), node.unix_time()))
+
+
 def remote_status(remote: Remote, now: float) -> dict[str, Any]:
     """One remote peer's part of it."""
     kind = remote.path_kind
@@ -84,6 +92,9 @@ def remote_status(remote: Remote, now: float) -> dict[str, Any]:
         "rx_bytes": remote.tunnel.rx_bytes,
         "tx_bytes": remote.tunnel.tx_bytes,
         "handshake_age_s": None if handshake_at is None else round(now - handshake_at, 3),
+        "handshakes": remote.tunnel.handshakes,
+        "changes": remote.history.recorded,
+        "outage_s": round(remote.history.silent, 3),
         "attempts": remote.pursuit.attempts,
         "probes": remote.pursuit.probes,
         "guessing": guessing(remote),
