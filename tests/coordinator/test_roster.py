@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.coordinator.fakes import member
 from tunnelmesh.coordinator.roster import RosterBook
 from tunnelmesh.wire import frame, signal
+from tunnelmesh.wire.administration import Removed
 from tunnelmesh.wire.signal import ROSTER_CHUNK, Roster, RosterEntry
 
 
@@ -101,6 +102,42 @@ class RosterTests(SynchronousTestCase):
         self.book.take_changes()
         self.book.put(member(1), online=True)
         self.assertEqual(self.book.take_changes().messages(address(1)), [])
+
+    def test_removed(self) -> None:
+        """Who is removed is on no list, and is told of before whatever else has changed."""
+        self.fill(2 * ROSTER_CHUNK)
+        self.book.take_changes()
+        list(self.book.whole(address(1)))
+        self.book.put(member(7), online=True)
+        self.book.put(member(8), online=True)
+        self.book.remove(address(7))
+        named = {entry.address for entry in entries(self.book.whole(address(1)))}
+        self.assertEqual(len(named), 2 * ROSTER_CHUNK - 2)
+        self.assertNotIn(address(7), named)
+        first, *rest = self.book.take_changes().messages(address(1))
+        ((_, body),) = frame.FrameDecoder().receive(first)
+        self.assertEqual(signal.decode(body), Removed((address(7),)))
+        self.assertEqual([entry.name for entry in entries(rest)], ["m8"])
+        self.assertEqual(self.book.take_changes().messages(address(1)), [])
+
+    def test_place_is_used_again(self) -> None:
+        """A thousand come and go, and the list does not grow."""
+        self.fill(5)
+        for number in range(6, 1006):
+            self.book.put(member(number), online=True)
+            self.book.remove(address(number))
+        self.assertEqual(len(list(self.book.whole(address(1)))), 2)
+        self.book.put(member(2000), online=True)
+        names = [entry.name for entry in entries(self.book.whole(address(1)))]
+        self.assertEqual(names, ["m2", "m3", "m4", "m5", "m2000"])
+
+    def test_removed_while_somebody_is_slow(self) -> None:
+        """What a slow receiver takes afterwards does not name who was removed."""
+        self.fill(2 * ROSTER_CHUNK)
+        sending = self.book.whole(address(1))
+        next(sending)
+        self.book.remove(address(2 * ROSTER_CHUNK))
+        self.assertNotIn(f"m{2 * ROSTER_CHUNK}", [entry.name for entry in entries(sending)])
 
     def test_many_changes(self) -> None:
         """Many changes come in pieces too."""
