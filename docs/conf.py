@@ -1,12 +1,16 @@
 """Sphinx: `make docs`."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "_ext"))
 
 project = "TunnelMesh"
 copyright = "The TunnelMesh authors"
 release = version = version_of("tunnelmesh")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["measured", "myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 
