@@ -49,9 +49,21 @@ def default_name() -> str:
     return re.sub(r"[^a-z0-9]+", "-", host).strip("-")[:63].strip("-") or "peer"
 
 
-def _told(read: Callable[[object], object], metavar: str, help: str) -> dict[str, object]:
-    """How a field is read, and how it is shown to people. A flag has no metavar."""
-    return {"read": read, "metavar": metavar, "help": help}
+def _told(
+    read: Callable[[object], object], metavar: str, help: str, about: str = "", default: str = ""
+) -> dict[str, object]:
+    """How a field is read, and how it is shown to people. A flag has no metavar.
+
+    :param about: in docs/settings.md, instead of the help; in Markdown.
+    :param default: the same for the default, where that is no value of its own.
+    """
+    return {
+        "read": read,
+        "metavar": metavar,
+        "help": help,
+        "about": about or help,
+        "default": default,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +72,23 @@ class Config:
 
     state_dir: Path = field(
         default_factory=default_state_dir,
-        metadata=_told(parse.path, "DIR", "where keys and state are kept"),
+        metadata=_told(
+            parse.path,
+            "DIR",
+            "where keys and state are kept",
+            default="`/var/lib/tunnelmesh` for root, else `$XDG_STATE_HOME/tunnelmesh` or "
+            "`~/.local/state/tunnelmesh`",
+        ),
     )
     metrics: tuple[str, int] | None = field(
         default=None,
-        metadata=_told(parse.listen, "[HOST:]PORT", "serve metrics for Prometheus here"),
+        metadata=_told(
+            parse.listen,
+            "[HOST:]PORT",
+            "serve metrics for Prometheus here",
+            about="serve [metrics](howto/metrics.md) for Prometheus here; a port alone is on "
+            "loopback",
+        ),
     )
 
 
@@ -75,63 +99,151 @@ class PeerConfig(Config):
     join: str | None = field(
         default=None,
         repr=False,
-        metadata=_told(parse.text, "TOKEN", "invitation; needed the first time only"),
+        metadata=_told(
+            parse.text,
+            "TOKEN",
+            "invitation; needed the first time only",
+            about="an invitation, which `tunnelmesh invite` on the coordinator prints; needed the "
+            "first time only, and not looked at any more from then on",
+        ),
     )
     name: str = field(
         default_factory=default_name,
-        metadata=_told(parse.name, "NAME", "this machine's name in the mesh"),
+        metadata=_told(
+            parse.name,
+            "NAME",
+            "this machine's name in the mesh",
+            about="this machine's name in the mesh: letters, digits and hyphens, at most 63. It "
+            "counts when joining; later there is `tunnelmesh rename`",
+            default="the host name",
+        ),
     )
     mode: Literal["auto", "tun", "userspace"] = field(
         default="auto",
-        metadata=_told(parse.mode, "MODE", "tun (needs rights), userspace, or auto: as possible"),
+        metadata=_told(
+            parse.mode,
+            "MODE",
+            "tun (needs rights), userspace, or auto: as possible",
+            about="`tun`: a network device, which needs [rights](howto/rights.md); `userspace`: no "
+            "device and no rights; `auto`: a device if possible",
+        ),
     )
     tun_name: str = field(
-        default="tm0", metadata=_told(parse.interface, "NAME", "name of the TUN device")
+        default="tm0",
+        metadata=_told(
+            parse.interface,
+            "NAME",
+            "name of the TUN device",
+        ),
     )
     udp_port: int = field(
-        default=0, metadata=_told(parse.port, "PORT", "UDP port of the tunnel; 0: any")
+        default=0,
+        metadata=_told(
+            parse.port,
+            "PORT",
+            "UDP port of the tunnel; 0: any",
+            about="UDP port of the tunnel; 0 lets the system choose. One of your own is for [a "
+            "router's port forward](howto/port-forward.md)",
+        ),
     )
     proxy: str = field(
         default="auto",
         repr=False,
-        metadata=_told(parse.proxy, "PROXY", "auto, none or http://[user:password@]host:port"),
+        metadata=_told(
+            parse.proxy,
+            "PROXY",
+            "auto, none or http://[user:password@]host:port",
+            about="`auto`: what the environment says (`https_proxy`, `no_proxy`); `none`; or "
+            "`http://user:password@host:port`. See [Behind a proxy](howto/proxy.md)",
+        ),
     )
     relay_only: bool = field(
         default=False,
-        metadata=_told(parse.flag, "", "send everything through the coordinator"),
+        metadata=_told(
+            parse.flag,
+            "",
+            "send everything through the coordinator",
+            about="[send everything through the coordinator](howto/relayed.md), and tell others no "
+            "address of this machine",
+        ),
     )
     relay_only_peers: frozenset[str] = field(
         default=frozenset(),
-        metadata=_told(parse.names, "NAMES", "send what is for these peers by relay only"),
+        metadata=_told(
+            parse.names,
+            "NAMES",
+            "send what is for these peers by relay only",
+            about="send what is for these peers through the coordinator only",
+        ),
     )
     direct_only_peers: frozenset[str] = field(
         default=frozenset(),
-        metadata=_told(parse.names, "NAMES", "send what is for these peers never by relay"),
+        metadata=_told(
+            parse.names,
+            "NAMES",
+            "send what is for these peers never by relay",
+            about="send what is for these peers never through the coordinator; without a direct "
+            "path there is none",
+        ),
     )
     advertise: tuple[tuple[str, int], ...] = field(
         default=(),
-        metadata=_told(parse.endpoints, "HOST:PORT", "forwarded to this machine's UDP port"),
+        metadata=_told(
+            parse.endpoints,
+            "HOST:PORT",
+            "forwarded to this machine's UDP port",
+            about="[ports that a router forwards](howto/port-forward.md) to this machine's UDP "
+            "port",
+        ),
     )
     no_port_mapping: bool = field(
         default=False,
-        metadata=_told(parse.flag, "", "do not ask the router for a port"),
+        metadata=_told(
+            parse.flag,
+            "",
+            "do not ask the router for a port",
+            about="do not [ask the router for a port](howto/port-forward.md) by PCP, NAT-PMP or "
+            "UPnP",
+        ),
     )
 
     bulk: Literal["auto", "segments", "packets"] = field(
         default="auto",
-        metadata=_told(parse.bulk, "FORM", "auto, segments, or packets as WireGuard's"),
+        metadata=_told(
+            parse.bulk,
+            "FORM",
+            "auto, segments, or packets as WireGuard's",
+            about="how [super-packets](fast-path.md) are sent: `auto`; `segments`, never whole "
+            "records; or `packets`, as WireGuard's",
+        ),
     )
     expose: tuple[tuple[int, str, int], ...] = field(
         default=(),
-        metadata=_told(parse.exposed, "PORTS", "open to the mesh: 22,8080 or 80=127.0.0.1:8000"),
+        metadata=_told(
+            parse.exposed,
+            "PORTS",
+            "open to the mesh: 22,8080 or 80=127.0.0.1:8000",
+            about="ports that are open to the mesh without a device: `22,8080`, or "
+            "`80=127.0.0.1:8000` for a port that others see as another",
+        ),
     )
     socks: tuple[str, int] | None = field(
         default=None,
-        metadata=_told(parse.listen, "[HOST:]PORT", "a SOCKS5 server into the mesh"),
+        metadata=_told(
+            parse.listen,
+            "[HOST:]PORT",
+            "a SOCKS5 server into the mesh",
+            about="a SOCKS5 server into the mesh; a port alone is on loopback",
+        ),
     )
     http_proxy: tuple[str, int] | None = field(
         default=None,
-        metadata=_told(parse.listen, "[HOST:]PORT", "an HTTP proxy into the mesh"),
+        metadata=_told(
+            parse.listen,
+            "[HOST:]PORT",
+            "an HTTP proxy into the mesh",
+            about="an HTTP proxy into the mesh; a port alone is on loopback",
+        ),
     )
     no_dns: bool = field(
         default=False,
@@ -139,11 +251,22 @@ class PeerConfig(Config):
     )
     user: str | None = field(
         default=None,
-        metadata=_told(parse.text, "NAME", "become this user once the device is open"),
+        metadata=_told(
+            parse.text,
+            "NAME",
+            "become this user once the device is open",
+            about="the user to become once the device is open, if started by root: see "
+            "[Rights](howto/rights.md)",
+        ),
     )
     no_reports: bool = field(
         default=False,
-        metadata=_told(parse.flag, "", "do not tell the coordinator how paths fare"),
+        metadata=_told(
+            parse.flag,
+            "",
+            "do not tell the coordinator how paths fare",
+            about="do not tell the coordinator, for its dashboard, how this machine's paths fare",
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -161,7 +284,14 @@ class CoordinatorConfig(Config):
 
     public_host: str | None = field(
         default=None,
-        metadata=_told(parse.host, "HOST", "the name or address that peers reach it by"),
+        metadata=_told(
+            parse.host,
+            "HOST",
+            "the name or address that peers reach it by",
+            about="the name or address that peers reach the coordinator by; it goes into "
+            "invitations",
+            default="found out",
+        ),
     )
     https_port: int = field(
         default=8443, metadata=_told(parse.port, "PORT", "TCP port of HTTPS and WebSocket")
@@ -169,20 +299,54 @@ class CoordinatorConfig(Config):
     ssh_port: int = field(
         default=2222, metadata=_told(parse.port, "PORT", "TCP port of the SSH tunnel")
     )
-    stun_port: int = field(default=3478, metadata=_told(parse.port, "PORT", "UDP port of STUN"))
+    stun_port: int = field(
+        default=3478,
+        metadata=_told(
+            parse.port,
+            "PORT",
+            "UDP port of STUN",
+            about="UDP and TCP port of STUN; the next one is used, too",
+        ),
+    )
     stun_alternate_address: str | None = field(
         default=None,
-        metadata=_told(parse.address, "IP", "second address, for NAT tests (RFC 5780)"),
+        metadata=_told(
+            parse.address,
+            "IP",
+            "second address, for NAT tests (RFC 5780)",
+            about="a second address of the machine, with which peers can find out more about their "
+            "NAT (RFC 5780)",
+        ),
     )
     one_port: int | None = field(
         default=None,
-        metadata=_told(parse.port, "PORT", "serve HTTPS, WebSocket and SSH on this TCP port"),
+        metadata=_told(
+            parse.port,
+            "PORT",
+            "serve HTTPS, WebSocket and SSH on this TCP port",
+            about="one TCP port for HTTPS, WebSocket and SSH together, such as 443, instead of "
+            "`--https-port` and `--ssh-port`",
+        ),
     )
     tls_certificate: Path | None = field(
-        default=None, metadata=_told(parse.path, "FILE", "PEM chain, if not self-signed")
+        default=None,
+        metadata=_told(
+            parse.path,
+            "FILE",
+            "PEM chain, if not self-signed",
+            about="PEM file of [a certificate that browsers trust](howto/certificate.md), with its "
+            "chain",
+            default="self-signed, pinned by the invitation",
+        ),
     )
     tls_key: Path | None = field(
-        default=None, metadata=_told(parse.path, "FILE", "PEM key of the certificate")
+        default=None,
+        metadata=_told(
+            parse.path,
+            "FILE",
+            "PEM key of the certificate",
+            about="PEM file of the certificate's key",
+        ),
     )
     pool: IPv4Network = field(
         default=DEFAULT_POOL,
@@ -190,7 +354,13 @@ class CoordinatorConfig(Config):
     )
     policy: Path | None = field(
         default=None,
-        metadata=_told(parse.path, "FILE", "TOML file of access rules; without it, none"),
+        metadata=_told(
+            parse.path,
+            "FILE",
+            "TOML file of access rules; without it, none",
+            about="TOML file of [access rules](howto/access.md): who may reach whom",
+            default="all reach all",
+        ),
     )
 
     def __post_init__(self) -> None:
