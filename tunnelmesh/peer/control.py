@@ -71,7 +71,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
     async def netcheck(_: dict[str, str]) -> Answer:
         here = joined()
         here.network.restart()
-        here.forwards.check()
+        here.forwards.look()
         waited = 0.0
         while waited < CLASSIFY_SECONDS and not (
             here.network.classified and here.forwards.is_settled

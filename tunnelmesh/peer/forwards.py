@@ -69,6 +69,11 @@ class Forwards:
         if self.mapping is not None:
             self.mapping.check()
 
+    def look(self) -> None:
+        """Find out what the router does now, for somebody who wants to know."""
+        if self.mapping is not None:
+            self.mapping.look()
+
     def stop(self) -> Deferred[None]:
         """Give back what was asked for; fires within a second or so."""
         self._naming.cancel()

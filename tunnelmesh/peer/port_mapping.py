@@ -136,6 +136,11 @@ class PortMapping:
         if self._lease is not None and self._given_back is None:
             self._do(self._lease.check(self._now()))
 
+    def look(self) -> None:
+        """Somebody wants to know what the router does now."""
+        if self._lease is not None and self._given_back is None:
+            self._do(self._lease.look(self._now()))
+
     def stop(self) -> Deferred[None]:
         """Give the port back; fires when that is done, or has taken too long."""
         if self._given_back is not None:

@@ -289,6 +289,17 @@ class UnwillingRouterTests(SynchronousTestCase):
             machine.run(1)
         self.assertLess(machine.router.asked.count("map"), 60)
 
+    def test_asked_for(self) -> None:
+        """A router that never mapped is left in peace for long, but asked when somebody asks."""
+        machine = Machine(Router())
+        machine.start()
+        before = len(machine.sent)
+        machine.run(lease.REST_NEVER / 2)
+        self.assertEqual(len(machine.sent), before)
+        machine.router.languages = ("PCP",)
+        machine.do(machine.lease.look(machine.now))
+        self.assertEqual(machine.held, ("PCP", MAPPED))
+
     def test_somebody_else_answers(self) -> None:
         """Answers from anywhere but the router count for nothing."""
         machine = Machine(Router(*LANGUAGES))
@@ -322,7 +333,7 @@ class UnwillingRouterTests(SynchronousTestCase):
             machine.start()
             self.assertIsNone(machine.held)
             machine.web = machine.router.page
-            machine.run(2 * lease.REST_FIRST)
+            machine.run(2 * lease.REST_NEVER)
             self.assertEqual(machine.held, ("UPnP-IGD", MAPPED))
             machine.web = lambda asked, page=page: page
             machine.run(LIFETIME)

@@ -35,9 +35,11 @@ CHECK_LEAST = 5.0
 """Seconds between two looks whether the mapping is still there."""
 
 REST_FIRST = 120.0
+REST_NEVER = 900.0
 REST_LONGEST = 3600.0
-"""Seconds until a router that maps nothing is asked again, doubling: somebody may have switched it
-on. Another router is asked at once."""
+"""Seconds until a router that maps nothing any more is asked again, and one that never has, both
+doubling: somebody may have switched it on. Another router is asked at once; and each round costs as
+many packets as an idle path does in five minutes."""
 
 JITTER = 0.1
 """Each rest varies by this part."""
@@ -86,7 +88,7 @@ class Lease:
         self._patience = 0.0
         self._next: float | None = None
         self._asked_at = 0.0
-        self._rest = REST_FIRST
+        self._rest = REST_NEVER
         self._retry_after = 0.0
 
     @property
@@ -153,6 +155,10 @@ class Lease:
         if self._next is not None:
             self._next = min(self._next, soonest)
         return []
+
+    def look(self, now: float) -> list[Send | Fetch]:
+        """Somebody wants to know what the router does now."""
+        return self._search(now) if self._state is _State.RESTING else self.check(now)
 
     def stop(self, now: float) -> list[Send | Fetch]:
         """Give the port back."""
