@@ -7,9 +7,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunnelmesh.streams import translation
-from tunnelmesh.streams.translation import LINGER, PATIENCE, WAITING, Flow, Flows
+from tunnelmesh.streams.translation import (
+    BOTH,
+    LINGER,
+    LISTENER,
+    PATIENCE,
+    PROGRAM,
+    WAITING,
+    Flow,
+    Flows,
+)
 
-PEER, OTHER = bytes([100, 96, 0, 7]), bytes([100, 96, 0, 8])
+HERE = bytes([100, 96, 0, 1])
+PEER, OTHER = HERE + bytes([100, 96, 0, 7]), HERE + bytes([100, 96, 0, 8])
 
 
 class FlowsTestCase(SynchronousTestCase):
@@ -28,7 +38,7 @@ class FlowsTestCase(SynchronousTestCase):
         """A flow that the listener has a connection of."""
         flow = self.begin(program, now=now)
         self.flows.open(flow, now)
-        self.assertIs(self.flows.take_up(PEER, flow.alias), flow)
+        self.assertIs(self.flows.take_up(PEER, flow.alias, 0.0), flow)
         return flow
 
 
@@ -52,11 +62,11 @@ class LifeTests(FlowsTestCase):
     def test_taken_up_once(self) -> None:
         """The listener's connection is believed once, and not before the stream is open."""
         flow = self.begin()
-        self.assertIsNone(self.flows.take_up(PEER, flow.alias))
+        self.assertIsNone(self.flows.take_up(PEER, flow.alias, 0.0))
         self.assertEqual(self.flows.open(flow, 0.0), b"syn")
-        self.assertIsNone(self.flows.take_up(OTHER, flow.alias))
-        self.assertIs(self.flows.take_up(PEER, flow.alias), flow)
-        self.assertIsNone(self.flows.take_up(PEER, flow.alias))
+        self.assertIsNone(self.flows.take_up(OTHER, flow.alias, 0.0))
+        self.assertIs(self.flows.take_up(PEER, flow.alias, 0.0), flow)
+        self.assertIsNone(self.flows.take_up(PEER, flow.alias, 0.0))
 
     def test_waits_for_stream(self) -> None:
         """A flow whose stream does not open is given back when its time is over."""
@@ -83,9 +93,12 @@ class LifeTests(FlowsTestCase):
         self.assertIs(self.flows.find(PEER, 40000, 22), flow)
 
     def test_lingers(self) -> None:
-        """A closed connection is remembered while the kernel still sends of it."""
+        """A closed connection is remembered while the kernel still sends of it, a half-closed
+        one for as long as it likes."""
         flow = self.connected()
-        self.flows.linger(flow, 100.0)
+        self.flows.end(flow, PROGRAM, 50.0)
+        self.assertIsNone(self.flows.deadline)
+        self.flows.end(flow, LISTENER, 100.0)
         flow.active = True
         self.assertEqual(self.flows.deadline, 100.0 + LINGER)
         self.assertEqual(self.flows.expire(100.0 + LINGER), [])
@@ -93,13 +106,22 @@ class LifeTests(FlowsTestCase):
         self.assertEqual(self.flows.expire(100.0 + 2 * LINGER), [])
         self.assertEqual(len(self.flows), 0)
 
+    def test_reset_before_taken_up(self) -> None:
+        """A program that gives up before the listener looks is not remembered for ever."""
+        flow = self.begin()
+        self.flows.open(flow, 0.0)
+        self.flows.end(flow, BOTH, 1.0)
+        self.assertEqual(self.flows.deadline, PATIENCE)
+        self.assertIs(self.flows.take_up(PEER, flow.alias, 2.0), flow)
+        self.assertEqual(self.flows.deadline, 2.0 + LINGER)
+
     def test_removed_lingers_not(self) -> None:
         """What was removed is not remembered again when its connection closes, nor is another
         that took its place disturbed."""
         flow = self.connected()
         self.flows.remove(flow)
         again = self.connected()
-        self.flows.linger(flow, 1.0)
+        self.flows.end(flow, BOTH, 1.0)
         self.flows.remove(flow)
         self.assertIsNone(self.flows.deadline)
         self.assertIs(self.flows.find(PEER, 40000, 22), again)
@@ -131,8 +153,8 @@ class BoundTests(FlowsTestCase):
         self.patch(translation, "FLOWS", 3)
         flows = [self.connected(program) for program in range(3)]
         self.assertIsNone(self.flows.begin(PEER, 9, 22, 1, b"", 0.0))
-        self.flows.linger(flows[1], 1.0)
-        self.flows.linger(flows[0], 2.0)
+        self.flows.end(flows[1], BOTH, 1.0)
+        self.flows.end(flows[0], BOTH, 2.0)
         self.begin(9)
         self.assertEqual(
             [self.flows.find(PEER, program, 22) for program in range(3)], [flows[0], None, flows[2]]
@@ -156,10 +178,10 @@ class BoundTests(FlowsTestCase):
                 continue
             elif what == 1 and flows.find(PEER, flow.program, 22) is flow and flow.syn is not None:
                 flows.open(flow, now)
-            elif what == 2 and flows.take_up(PEER, flow.alias) is None:
+            elif what == 2 and flows.take_up(PEER, flow.alias, 0.0) is None:
                 flow.active = True
             elif what == 3:
-                flows.linger(flow, now)
+                flows.end(flow, BOTH, now)
             elif what == 4:
                 flows.remove(flow)
             elif what == 5:
@@ -168,7 +190,7 @@ class BoundTests(FlowsTestCase):
                 self.assertIs(flows.find(PEER, each.program, each.service), each)
                 self.assertIs(flows.known_as(PEER, each.alias), each)
         for each in flows:
-            flows.linger(each, now)
+            flows.end(each, BOTH, now)
         flows.expire(now + LINGER)
         self.assertEqual(len(flows), 0)
         self.assertIsNone(flows.deadline)

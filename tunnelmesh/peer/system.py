@@ -31,6 +31,7 @@ class System:
     :ivar drop_rights: as :func:`tunnelmesh.privileges.drop`, with the reactor and the state
         directory; called once everything is open.
     :ivar fast_aes: whether the processor has instructions for AES-GCM.
+    :ivar inside: given the reactor, the one whose sockets can have the mesh address.
     :ivar route: the way out, to whose router one may talk; None where there is none.
     """
 
@@ -44,6 +45,7 @@ class System:
     route: Callable[[], DefaultRoute | None] = lambda: None
     drop_rights: Callable[[Any, Path], None] = lambda reactor, state_dir: None
     fast_aes: bool = False
+    inside: Callable[[Any], Any] = lambda reactor: reactor
 
 
 def has_fast_aes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -13,8 +13,7 @@ apart: a program may use one port of its own for connections to several ports of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 FLOWS = 32_768
 """Flows known at a time, about 16 MB. There are more ports to take aliases from, so that one that
@@ -29,9 +28,14 @@ PATIENCE = 5.0
 kernel has taken the connection up, which takes it no time."""
 
 LINGER = 130.0
-"""Seconds without a packet until a flow whose connection this side has closed is forgotten. The
-kernel still sends what the program has not read; it asks every 120 seconds at least whether there
-is room (Linux's ``TCP_RTO_MAX``)."""
+"""Seconds without a packet until a flow that both have ended is forgotten. The kernel still sends
+what has not arrived, and asks every 120 seconds at least (Linux's ``TCP_RTO_MAX``) whether a
+program that reads slowly has room."""
+
+PROGRAM = 1
+LISTENER = 2
+BOTH = PROGRAM | LISTENER
+"""Who has ended."""
 
 FIRST_ALIAS = 1024
 ALIASES = 65536 - FIRST_ALIAS
@@ -41,29 +45,41 @@ ALIASES = 65536 - FIRST_ALIAS
 class Flow:
     """One connection of a program to a port of a peer without a device.
 
-    :ivar remote: the peer's mesh address, 4 or 16 bytes.
+    :ivar ends: the two addresses of its packets, this machine's own and the peer's: 8 or 32 bytes.
     :ivar program: the program's port; *service*: the peer's.
     :ivar sequence: the number that the program's connection began with: another one in a SYN means
         that the program has given this connection up and makes another.
     :ivar alias: the port that the listener sees.
     :ivar syn: the packet that waits until the stream is open; None from then on.
     :ivar active: whether the listener has sent packets since this was last looked at.
-    :ivar stream: whatever the table's user keeps with it.
+    :ivar ended: which of the two have sent their last byte: :data:`PROGRAM`, :data:`LISTENER`.
+    :ivar give_up: ends what belongs to it; the table's user sets it.
     """
 
-    __slots__ = ("active", "alias", "program", "remote", "sequence", "service", "stream", "syn")
+    __slots__ = (
+        "active",
+        "alias",
+        "ended",
+        "ends",
+        "give_up",
+        "program",
+        "sequence",
+        "service",
+        "syn",
+    )
 
     def __init__(
-        self, remote: bytes, program: int, service: int, sequence: int, alias: int, syn: bytes
+        self, ends: bytes, program: int, service: int, sequence: int, alias: int, syn: bytes
     ) -> None:
-        self.remote = remote
+        self.ends = ends
         self.program = program
         self.service = service
         self.sequence = sequence
         self.alias = alias
         self.syn: bytes | None = syn
         self.active = False
-        self.stream: Any = None
+        self.ended = 0
+        self.give_up: Callable[[], object] = _nothing
 
 
 class Flows:
@@ -89,17 +105,17 @@ class Flows:
         firsts = [next(iter(each.values())) for each in (self._waiting, self._lingering) if each]
         return min(firsts, default=None)
 
-    def find(self, remote: bytes, program: int, service: int) -> Flow | None:
+    def find(self, ends: bytes, program: int, service: int) -> Flow | None:
         """The flow that a packet from a program belongs to."""
-        return self._by_program.get((remote, program, service))
+        return self._by_program.get((ends, program, service))
 
-    def known_as(self, remote: bytes, alias: int) -> Flow | None:
+    def known_as(self, ends: bytes, alias: int) -> Flow | None:
         """The flow that a packet from the listener belongs to, or a connection to it."""
         flow = self._by_alias.get(alias)
-        return flow if flow is not None and flow.remote == remote else None
+        return flow if flow is not None and flow.ends == ends else None
 
     def begin(
-        self, remote: bytes, program: int, service: int, sequence: int, syn: bytes, now: float
+        self, ends: bytes, program: int, service: int, sequence: int, syn: bytes, now: float
     ) -> Flow | None:
         """A program begins a connection, and none is known between these ports.
 
@@ -111,8 +127,8 @@ class Flows:
             if not self._lingering:
                 return None
             self.remove(next(iter(self._lingering)))
-        flow = Flow(remote, program, service, sequence, self._free_alias(), syn)
-        self._by_program[remote, program, service] = flow
+        flow = Flow(ends, program, service, sequence, self._free_alias(), syn)
+        self._by_program[ends, program, service] = flow
         self._by_alias[flow.alias] = flow
         self._waiting[flow] = now + PATIENCE
         return flow
@@ -128,29 +144,33 @@ class Flows:
         self._waiting[flow] = now + PATIENCE
         return syn
 
-    def take_up(self, remote: bytes, alias: int) -> Flow | None:
+    def take_up(self, ends: bytes, alias: int, now: float) -> Flow | None:
         """The listener has a new connection.
 
         :returns: the flow that it is of; None if it is of none that waits for it.
         """
-        flow = self.known_as(remote, alias)
+        flow = self.known_as(ends, alias)
         if flow is None or flow.syn is not None or self._waiting.pop(flow, None) is None:
             return None
+        self.end(flow, 0, now)
         return flow
 
-    def linger(self, flow: Flow, now: float) -> None:
-        """The listener's connection is closed; packets may still follow."""
-        if self._by_alias.get(flow.alias) is flow:
-            self._waiting.pop(flow, None)
-            self._lingering.pop(flow, None)  # or it would keep its old place
-            self._lingering[flow] = now + LINGER
-            flow.active = False
+    def end(self, flow: Flow, who: int, now: float) -> None:
+        """A FIN has passed, or a RST, which ends both.
+
+        When both have ended the connection is closed, though packets may still follow.
+
+        :param who: :data:`PROGRAM`, :data:`LISTENER` or :data:`BOTH`.
+        """
+        flow.ended |= who
+        if flow.ended == BOTH and flow not in self._waiting:
+            self._linger(flow, now)
 
     def remove(self, flow: Flow) -> None:
         """Forget a flow at once."""
         if self._by_alias.get(flow.alias) is flow:
             del self._by_alias[flow.alias]
-            del self._by_program[flow.remote, flow.program, flow.service]
+            del self._by_program[flow.ends, flow.program, flow.service]
             self._waiting.pop(flow, None)
             self._lingering.pop(flow, None)
 
@@ -161,7 +181,7 @@ class Flows:
         """
         for flow in _due(self._lingering, now):
             if flow.active:
-                self.linger(flow, now)
+                self._linger(flow, now)
             else:
                 self.remove(flow)
         vain = _due(self._waiting, now)
@@ -169,12 +189,23 @@ class Flows:
             self.remove(flow)
         return vain
 
+    def _linger(self, flow: Flow, now: float) -> None:
+        if self._by_alias.get(flow.alias) is flow:
+            self._lingering.pop(flow, None)  # or it would keep its old place
+            self._lingering[flow] = now + LINGER
+            flow.active = False
+            flow.give_up = _nothing
+
     def _free_alias(self) -> int:
         while True:  # fewer are in use than there are
             self._last_alias = (self._last_alias + 1) % ALIASES
             alias = FIRST_ALIAS + self._last_alias
             if alias not in self._by_alias:
                 return alias
+
+
+def _nothing() -> None:
+    """There is nothing to give up."""
 
 
 def _due(until: dict[Flow, float], now: float) -> list[Flow]:

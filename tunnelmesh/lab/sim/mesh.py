@@ -132,6 +132,7 @@ class SimulatedPeer:
             unix_time=self.host.seconds,
             entropy=self._internet.entropy,
             random=Random(self._internet.random.random()),
+            inside=lambda reactor: self.inner,
         )
         self.service = Peer(self._config, self.host, system)
         self.service.startService()
