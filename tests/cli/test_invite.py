@@ -11,10 +11,11 @@ from time import time
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunnelmesh.cli import invite
+from tunnelmesh.cli import invite, qr
 from tunnelmesh.coordinator.advertised import Advertised
 from tunnelmesh.coordinator.sqlite import FILE_NAME as DATABASE
 from tunnelmesh.coordinator.sqlite import SQLiteStore
+from tunnelmesh.coordinator.store import RefusalError
 from tunnelmesh.identity import Identity
 from tunnelmesh.wire.token import Token
 
@@ -83,6 +84,30 @@ class InviteTests(SynchronousTestCase):
         status, out, err = self.invite()
         self.assertEqual((status, out, err.count("\n")), (1, "", 1))
         self.assertIn("damaged", err)
+
+    def test_listed_and_cancelled(self) -> None:
+        """Invitations that are open are listed with a number, by which one is ended."""
+        self.ran()
+        self.assertIn("no invitation", self.invite("--list")[1])
+        self.invite("--uses=7", "--expires=2d")
+        token = Token.decode(self.invite()[1])
+        _, first, second = (line.split() for line in self.invite("--list")[1].splitlines())
+        self.assertEqual((first[:2], second[:2]), (["1", "7"], ["2", "1"]))
+        self.assertEqual(self.invite("--cancel=2")[0], 0)
+        self.assertEqual(len(self.invite("--list")[1].splitlines()), 2)
+        store = SQLiteStore(self.state / DATABASE)
+        self.addCleanup(store.close)
+        enrolling = store.enrol(token.secret, "a", b"k" * 32, int(time()))
+        self.failureResultOf(Deferred.fromCoroutine(enrolling), RefusalError)
+        status, _, err = self.invite("--cancel=2")
+        self.assertEqual((status, err.count("\n")), (1, 1))
+
+    def test_drawn(self) -> None:
+        """A QR code goes to standard error: the token stays alone on standard output."""
+        self.ran()
+        status, out, err = self.invite("--qr")
+        self.assertEqual((status, out.count("\n")), (0, 1))
+        self.assertEqual(err.splitlines(), list(qr.lines(out.strip(), coloured=False)))
 
     def test_usage(self) -> None:
         """Nonsense on the command line has status 2."""

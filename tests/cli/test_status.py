@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from tests.cli.answers import CommandTestCase
-from tunnelmesh.cli.status import amount, duration
+from tunnelmesh.cli.status import amount
+from tunnelmesh.peer.absence import age
 
 DIRECT = {"kind": "udp", "remote": "198.51.100.7:4000", "rtt_ms": 12.345, "since_s": 65.0}
 NONE = {"kind": None, "remote": None, "rtt_ms": None, "since_s": 1.0}
@@ -255,6 +256,6 @@ class WordsTests(CommandTestCase):
             ["0 B", "999 B", "1.0 kB", "1.5 MB", "2.0 GB", "3.0 TB"],
         )
         self.assertEqual(
-            [duration(s) for s in (0, 119, 600, 10_000, 1e6)],
+            [age(s) for s in (0, 119, 600, 10_000, 1e6)],
             ["0 s", "119 s", "10 min", "3 h", "12 days"],
         )

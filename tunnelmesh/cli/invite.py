@@ -7,14 +7,25 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from tunnelmesh.cli.ask import command
+from tunnelmesh.cli.example import example
+from tunnelmesh.cli.status import print_table
+from tunnelmesh.cli.style import is_coloured
 from tunnelmesh.config import default_state_dir
 from tunnelmesh.errors import TunnelMeshError
+from tunnelmesh.peer.absence import age
 
 if TYPE_CHECKING:
+    from tunnelmesh.coordinator.advertised import Advertised
+    from tunnelmesh.coordinator.sqlite import SQLiteStore
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+T = TypeVar("T")
 
 MOST_USES = 100_000
 """More machines than a mesh has addresses."""
@@ -30,8 +41,15 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "invite",
         help="on the coordinator: print a token that lets a machine join",
-        description="Print a token, alone, on standard output. A machine joins with"
-        " 'tunnelmesh up --join TOKEN'. Run this on the coordinator's machine.",
+        description="Print a token, alone, on standard output. A machine joins with\n"
+        "'tunnelmesh up --join TOKEN'. Run this on the coordinator's machine.",
+        **example(
+            "tunnelmesh invite",
+            "tunnelmesh invite --uses=10 --expires=2d",
+            "tunnelmesh invite --qr",
+            "tunnelmesh invite --list",
+            "tunnelmesh invite --cancel 3",
+        ),
     )
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="the coordinator's")
     parser.add_argument(
@@ -44,31 +62,66 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="TIME",
         help="when it ends: 30m, 1h or 2d from now [1h]",
     )
-    parser.set_defaults(run=run)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--qr", action="store_true", help="draw the token as a QR code too, on standard error"
+    )
+    instead.add_argument(
+        "--list", action="store_true", help="list the invitations that let somebody in still"
+    )
+    instead.add_argument("--cancel", type=int, metavar="NUMBER", help="end one of them")
+    parser.set_defaults(run=command(run))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a token.
+    """Print a token, or what became of others.
 
     :returns: the exit status.
     """
-    try:
-        state_dir = (args.state_dir or default_state_dir()).expanduser().absolute()
-        print(_invite(state_dir, args.uses, args.expires))
-    except TunnelMeshError as error:
-        print(f"tunnelmesh: {error}", file=sys.stderr)
-        return 1
+    # Imported here, as the other commands need no database.
+    from tunnelmesh.coordinator.advertised import Advertised
+
+    state_dir = (args.state_dir or default_state_dir()).expanduser().absolute()
+    coordinator = Advertised.load(state_dir)
+    if args.list:
+        _list(state_dir)
+    elif args.cancel is not None:
+        if not _in_store(state_dir, lambda store: store.cancel(args.cancel)):
+            raise TunnelMeshError(
+                f"there is no invitation {args.cancel}: see 'tunnelmesh invite --list'"
+            )
+        print(f"invitation {args.cancel} lets nobody in any more")
+    else:
+        token = _invite(state_dir, coordinator, args.uses, args.expires)
+        print(token, flush=True)
+        if args.qr:
+            _draw(token)
     return 0
 
 
-def _invite(state_dir: Path, uses: int, seconds: int) -> str:
-    # Imported here, as the other commands need no database.
-    from tunnelmesh.coordinator import sqlite
-    from tunnelmesh.coordinator.advertised import Advertised
+def _list(state_dir: Path) -> None:
+    now = time.time()
+    invitations = _in_store(state_dir, lambda store: store.invitations(int(now)))
+    if not invitations:
+        print("no invitation lets anybody in")
+        return
+    print_table(
+        ("NUMBER", "MACHINES", "ENDS IN"),
+        [(str(each.number), str(each.uses_left), age(each.expires - now)) for each in invitations],
+    )
+
+
+def _draw(token: str) -> None:
+    from tunnelmesh.cli import qr
+
+    for line in qr.lines(token, coloured=is_coloured(sys.stderr)):
+        print(line, file=sys.stderr)
+
+
+def _invite(state_dir: Path, coordinator: Advertised, uses: int, seconds: int) -> str:
     from tunnelmesh.identity import FILE_NAME, Identity
     from tunnelmesh.wire.token import Token
 
-    coordinator = Advertised.load(state_dir)
     key = Identity.load(state_dir / FILE_NAME).public_key
     now = int(time.time())
     token = Token(
@@ -81,15 +134,24 @@ def _invite(state_dir: Path, uses: int, seconds: int) -> str:
         now + seconds,
     )
     text = token.encode()
+    _in_store(state_dir, lambda store: store.invite(token.secret, uses, token.expires, now))
+    return text
+
+
+def _in_store(state_dir: Path, act: Callable[[SQLiteStore], Coroutine[Any, Any, T]]) -> T:
+    """What something does with the database, which the running coordinator uses as well."""
+    from tunnelmesh.coordinator import sqlite
+
     store = sqlite.SQLiteStore(state_dir / sqlite.FILE_NAME)
     try:
         # SQLite waits for nothing, so that no reactor is needed: the first step is the last.
-        store.invite(token.secret, uses, token.expires, now).send(None)
-    except StopIteration:
-        pass
+        act(store).send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
     finally:
         store.close()
-    return text
+    raise AssertionError("the database waits for something")
 
 
 def _uses(text: str) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
+from tunnelmesh.peer.absence import age, last_seen
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -81,7 +83,8 @@ def _print_coordinator(answer: dict[str, Any]) -> None:
 
 
 def _print_members(peers: list[dict[str, Any]]) -> None:
-    rows = [(p["name"], p["address"], p["link"] or "offline", p["flavour"]) for p in peers]
+    now = time.time()
+    rows = [(p["name"], p["address"], p["link"] or _gone(p, now), p["flavour"]) for p in peers]
     print_table(("NAME", "ADDRESS", "LINK", "NAT"), rows)
 
 
@@ -97,7 +100,7 @@ def _print_peers(peers: list[dict[str, Any]]) -> None:
         return
     print_table(
         ("NAME", "ADDRESS", "PATH", "ROUND TRIP", "SINCE", "RECEIVED", "SENT"),
-        [_row(peer) for peer in peers],
+        [_row(peer, time.time()) for peer in peers],
     )
 
 
@@ -110,15 +113,19 @@ def path_in_words(path: Mapping[str, Any]) -> str:
     return f"relayed, {path['kind']}"
 
 
-def _row(peer: dict[str, Any]) -> tuple[str, ...]:
+def _gone(peer: dict[str, Any], now: float) -> str:
+    return f"offline, {last_seen(peer.get('last_seen'), now)}"
+
+
+def _row(peer: dict[str, Any], now: float) -> tuple[str, ...]:
     path = peer["path"]
-    absent = "no path" if peer["online"] else "offline"
+    absent = "no path" if peer["online"] else _gone(peer, now)
     return (
         peer["name"],
         peer["address"],
         path_in_words(path) if path["kind"] else absent,
         "" if path["rtt_ms"] is None else f"{path['rtt_ms']:.1f} ms",
-        duration(path["since_s"]) if path["kind"] else "",
+        age(path["since_s"]) if path["kind"] else "",
         amount(peer["rx_bytes"]),
         amount(peer["tx_bytes"]),
     )
@@ -139,12 +146,3 @@ def amount(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} days"
