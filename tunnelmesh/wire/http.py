@@ -39,6 +39,11 @@ class Collecting:
     def __init__(self) -> None:
         self._data = bytearray()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of it."""
+        return bool(self._data)
+
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take what arrived.
 
