@@ -84,9 +84,9 @@ class AccessRules:
 
     def arrived(self, presence: Presence) -> None:
         member = presence.member
-        self._online[member.address] = presence
         if self._known.get(member.name) != member.address:
             self.refresh()
+        self._online[member.address] = presence
         self._tell(presence)
 
     def told(self, presence: Presence, message: signal.Signal) -> bool:
