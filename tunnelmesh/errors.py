@@ -85,8 +85,20 @@ class StreamError(TunnelMeshError):
     """A stream to a port of a peer cannot be opened: refused, not allowed, or nobody listens."""
 
 
+class StreamTimeoutError(StreamError):
+    """The peer does not answer in time."""
+
+
 class PolicyError(TunnelMeshError):
     """The file of access rules has a mistake; the message names the line or the key."""
+
+
+class DashboardError(TunnelMeshError):
+    """What is asked for on the dashboard cannot be done."""
+
+
+class SignInError(DashboardError):
+    """A browser is not let in; the message says what to do."""
 
 
 class LabError(TunnelMeshError):

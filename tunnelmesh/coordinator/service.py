@@ -23,6 +23,7 @@ from tunnelmesh.config import CoordinatorConfig
 from tunnelmesh.control import FILE_NAME as CONTROL
 from tunnelmesh.control import ControlServer, Query, Route, stopping
 from tunnelmesh.coordinator.advertised import Advertised
+from tunnelmesh.coordinator.dashboard.dashboard import Dashboard
 from tunnelmesh.coordinator.enrolment import EnrolResource
 from tunnelmesh.coordinator.listening import Listening
 from tunnelmesh.coordinator.membership import Membership
@@ -34,7 +35,7 @@ from tunnelmesh.coordinator.site import make_site
 from tunnelmesh.coordinator.sqlite import FILE_NAME as DATABASE
 from tunnelmesh.coordinator.sqlite import SQLiteStore
 from tunnelmesh.coordinator.stun import StunServer
-from tunnelmesh.errors import ConfigError, ListenError, TunnelMeshError
+from tunnelmesh.errors import ConfigError, ListenError, NotRunningError, TunnelMeshError
 from tunnelmesh.identity import Identity
 from tunnelmesh.transports.one_port import OnePortFactory
 from tunnelmesh.transports.ssh.server import make_ssh_factory
@@ -66,6 +67,7 @@ class Coordinator(MultiService):
     :ivar signalling: who is online, once started.
     :ivar membership: who belongs to the mesh, once started.
     :ivar rules: who may reach whom, once started.
+    :ivar dashboard: what its owner sees and does in a browser, once started.
     """
 
     def __init__(self, config: CoordinatorConfig, reactor: Any, system: System) -> None:
@@ -79,6 +81,7 @@ class Coordinator(MultiService):
         self.signalling: Signalling | None = None
         self.membership: Membership | None = None
         self.rules: AccessRules | None = None
+        self.dashboard: Dashboard | None = None
 
     def startService(self) -> None:
         """Open everything.
@@ -108,6 +111,7 @@ class Coordinator(MultiService):
         routes |= membership_routes(lambda: self.membership)
         routes["/policy"] = rules.show
         routes["/metrics"] = lambda _: {"text": self.metrics().decode()}
+        routes["/dashboard"] = self.dashboard_link
         routes["/stop"] = stopping(reactor, "coordinator")
         control = ControlServer(reactor, config.state_dir / CONTROL, routes)
         control.start()
@@ -144,8 +148,21 @@ class Coordinator(MultiService):
             lambda member: signalling.add_members([member]),
             system.unix_time,
         )
-        site = make_site(reactor, enrol, LinkResource(reactor, signalling))
-        https = VisitFactory(reactor, server_tls(self._chain(identity, host)), site)
+        chain = self._chain(identity, host)
+        dashboard = self.dashboard = Dashboard(
+            reactor,
+            signalling,
+            store,
+            identity.public_key,
+            chain.certificates[0],
+            lambda: self.advertised,
+            membership.revoke,
+            system.entropy,
+            system.unix_time,
+        )
+        self._closers.append(dashboard.close)
+        site = make_site(reactor, enrol, LinkResource(reactor, signalling), dashboard.resource)
+        https = VisitFactory(reactor, server_tls(chain), site)
         ssh = make_ssh_factory(
             reactor, identity.private_key, signalling.is_expected, lambda: signalling
         )
@@ -245,6 +262,12 @@ class Coordinator(MultiService):
         """What ``tunnelmesh peers`` shows."""
         assert self.signalling is not None
         return self.signalling.status()
+
+    def dashboard_link(self, _: Query) -> dict[str, Any]:
+        """What ``tunnelmesh dashboard`` shows."""
+        if self.dashboard is None:
+            raise NotRunningError("the coordinator is still starting; try again in a moment")
+        return self.dashboard.link()
 
     def status(self, query: Query) -> dict[str, Any]:
         """What ``tunnelmesh status`` shows."""

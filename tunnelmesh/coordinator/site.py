@@ -86,11 +86,14 @@ class _QuietSite(Site):
         """Say nothing."""
 
 
-def make_site(reactor: IReactorTime, enrol: IResource, link: IResource) -> Site:
+def make_site(
+    reactor: IReactorTime, enrol: IResource, link: IResource, dashboard: IResource
+) -> Site:
     """The site.
 
     :param enrol: what answers at ``/v1/enrol``.
     :param link: what answers at ``/v1/link``, where WebSockets begin.
+    :param dashboard: what answers at ``/dashboard``.
     """
     version = Resource()
     version.putChild(b"enrol", enrol)
@@ -99,6 +102,7 @@ def make_site(reactor: IReactorTime, enrol: IResource, link: IResource) -> Site:
     root.putChild(b"", root)
     root.putChild(b"healthz", _Page(b"application/json", b'{"status": "ok"}\n'))
     root.putChild(b"v1", version)
+    root.putChild(b"dashboard", dashboard)
     return _QuietSite(  # type: ignore[no-untyped-call]
         root,
         requestFactory=_ShortRequest,
