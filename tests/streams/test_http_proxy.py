@@ -105,6 +105,12 @@ class PlainTests(ProxyTestCase):
         client.transport.write(b"nonsense\r\n")
         self.until(lambda: client.ended and server.lost)
         self.assertTrue(client.heard.startswith(b"HTTP/1.1 400 Bad Request\r\n"))
+        client, server = self.served(head)
+        server.transport.write(OK)
+        self.until(lambda: client.heard.endswith(b"hello"))
+        client.transport.write(b"nonsense\r\n")
+        self.until(lambda: client.lost and server.lost)
+        self.assertTrue(client.heard.endswith(b"hello"))
 
     def test_interim(self) -> None:
         """Interim answers are passed on, but not to a client that does not know them."""

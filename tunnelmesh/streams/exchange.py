@@ -47,6 +47,11 @@ class Exchange(Protocol):
         self._body = body
         self._collecting: Collecting | None = Collecting()  # until the answer's head is there
 
+    @property
+    def answered(self) -> bool:
+        """Whether the answer's head has been passed on."""
+        return self._collecting is None
+
     def connectionMade(self) -> None:
         """Ask the server."""
         assert self._client is not None
@@ -97,7 +102,7 @@ class Exchange(Protocol):
         if client is None:
             return
         self.transport.loseConnection()
-        if self._collecting is not None:
+        if not self.answered:
             client.refuse(502, "The server closed the connection without an answer.")
         elif whole:
             client.transport.loseConnection()

@@ -54,7 +54,10 @@ class HttpProxy(Client):
             elif self._collecting is not None:
                 self._collect(self._collecting, data)
         except DecodeError as error:
-            self.refuse(400, f"This request cannot be passed on: {error}.")
+            if self._exchange is not None and self._exchange.answered:
+                self.transport.abortConnection()
+            else:
+                self.refuse(400, f"This request cannot be passed on: {error}.")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It has gone."""
