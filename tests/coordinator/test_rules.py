@@ -18,7 +18,7 @@ from tunnelmesh.coordinator.rules import LOOK, AccessRules
 from tunnelmesh.errors import PolicyError
 from tunnelmesh.policy.evaluation import Reaches
 from tunnelmesh.policy.parts import Assembly
-from tunnelmesh.wire.administration import Rules
+from tunnelmesh.wire.administration import Leave, Rename, Renamed, Rules
 
 FIRST = """
 [groups]
@@ -175,6 +175,19 @@ class AccessRulesTests(SynchronousTestCase):
         self.assertIsNone(self.told(link))
         self.rules.arrived(presence)
         self.assertEqual(self.reaches(self.told(link), 1), "tcp/80")
+
+    def test_rename(self) -> None:
+        """Nobody takes a name by itself that the rules speak of, and with it what they give."""
+        presence, link = self.arrive(4)
+        link.take()
+        self.assertTrue(self.rules.told(presence, Rename("m1")))
+        (answer,) = link.take(Renamed)
+        assert isinstance(answer, Renamed)
+        self.assertEqual(answer.name, "m4")
+        self.assertIn("access rules", answer.refusal)
+        self.assertFalse(self.rules.told(presence, Rename("some")))
+        self.assertFalse(self.rules.told(presence, Rename("free")))
+        self.assertFalse(self.rules.told(presence, Leave()))
 
     def test_without_file(self) -> None:
         """Without a file everybody is told that nothing is restricted."""

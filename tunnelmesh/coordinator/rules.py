@@ -16,7 +16,7 @@ from tunnelmesh.errors import PolicyError
 from tunnelmesh.policy.evaluation import Evaluation, Part
 from tunnelmesh.policy.parts import split
 from tunnelmesh.wire import signal
-from tunnelmesh.wire.administration import Rules
+from tunnelmesh.wire.administration import Rename, Renamed, Rules
 
 LOOK = 2.0
 """Seconds between two looks at the file, and at the members' names: one system call, and soon
@@ -90,7 +90,18 @@ class AccessRules:
         self._tell(presence)
 
     def told(self, presence: Presence, message: signal.Signal) -> bool:
-        return False
+        if not isinstance(message, Rename) or self._file is None:
+            return False
+        if message.name not in self._file.policy.names - {presence.member.name}:
+            return False
+        # Rules go by name: it would take what they give to another.
+        refusal = (
+            f"the access rules speak of {message.name}, so that only the coordinator's owner can "
+            "give that name, with 'tunnelmesh rename' there"
+        )
+        if not presence.link.paused:  # one that reads no answers gets none
+            presence.send(Renamed(presence.member.name, refusal))
+        return True
 
     def left(self, presence: Presence) -> None:
         self._online.pop(presence.member.address, None)

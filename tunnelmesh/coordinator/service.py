@@ -137,7 +137,7 @@ class Coordinator(MultiService):
         membership = self.membership = Membership(reactor, store, signalling, system.unix_time)
         self._closers.append(lambda: Deferred.fromCoroutine(membership.stop()))
         self._closers.append(signalling.stop)
-        signalling.attendants.append(rules)
+        signalling.attendants.insert(0, rules)  # it may refuse a name
         rules.start()
         self._closers.append(rules.stop)
         enrol = EnrolResource(

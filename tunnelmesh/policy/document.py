@@ -74,13 +74,18 @@ class Policy:
         same name, so that nobody gets a group's rights by taking its name."""
         return self.groups.get(word, (word,))
 
+    @property
+    def names(self) -> set[str]:
+        """Every member that is spoken of."""
+        names = {name for members in self.groups.values() for name in members}
+        for entry in self.allow:
+            names.update({*entry.sources, *entry.targets} - {EVERYBODY} - self.groups.keys())
+        return names
+
     def doubts(self, members: Collection[str]) -> list[str]:
         """What may be a mistake, though it need not, given the names of all members."""
-        mentioned = {name for names in self.groups.values() for name in names}
-        for entry in self.allow:
-            mentioned.update({*entry.sources, *entry.targets} - {EVERYBODY} - self.groups.keys())
         doubts = [] if self.allow else ["nothing is allowed: there is no [[allow]]"]
-        for name in sorted(mentioned.difference(members)):
+        for name in sorted(self.names.difference(members)):
             near = _near(name, members)
             doubts.append(
                 f"there is no member {name} yet{near}; whoever joins under this name may do what "
