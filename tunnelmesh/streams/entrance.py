@@ -18,8 +18,8 @@ from tunnelmesh.interfaces import IStreams
 from tunnelmesh.streams.door import Held
 
 MAX_CLIENTS = 512
-"""Connections at once. A browser opens a few dozen to a proxy; most systems let a process have 1,024
-descriptors."""
+"""Connections at once: a browser opens a few dozen to a proxy, and most systems let a process have
+1,024 descriptors."""
 
 PATIENCE = 10.0
 """Seconds for a program to say where it wants to be connected to. Browsers open connections ahead

@@ -37,14 +37,16 @@ class Exchange(Protocol):
     :param client: who asks.
     :param request: its head, with the target that the server is asked for.
     :param body: what follows the head.
+    :param first: what of it is there already.
     """
 
     transport: Any
 
-    def __init__(self, client: HttpProxy, request: Request, body: Body) -> None:
+    def __init__(self, client: HttpProxy, request: Request, body: Body, first: bytes) -> None:
         self._client: HttpProxy | None = client
         self._request = request
         self._body = body
+        self._first = first
         self._collecting: Collecting | None = Collecting()  # until the answer's head is there
 
     @property
@@ -56,7 +58,7 @@ class Exchange(Protocol):
         """Ask the server."""
         assert self._client is not None
         request = replace(self._request, fields=end_to_end(self._request.fields) + _OURS)
-        self.transport.write(request.encode())
+        self.transport.write(request.encode() + self._first)
         self.transport.registerProducer(self._client.transport, True)
         self._client.transport.registerProducer(self.transport, True)
 
@@ -65,9 +67,8 @@ class Exchange(Protocol):
 
         :raises DecodeError: if the body is malformed.
         """
-        part = self._body.receive(data)
-        if part:
-            self.transport.write(part)
+        if self._client is not None:
+            self.transport.write(self._body.receive(data))
 
     def dataReceived(self, data: bytes) -> None:
         """More has come from the server."""

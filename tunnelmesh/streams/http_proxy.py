@@ -87,8 +87,9 @@ class HttpProxy(Client):
             host, port, authority, target = split_absolute(request.target)
             others = tuple(each for each in request.fields if each[0].lower() != "host")
             passed = replace(request, target=target, fields=(("Host", authority), *others))
-            exchange = Exchange(self, passed, body_of(request))
-            self.do(self._forward(host, port, exchange, found[1]))
+            body = body_of(request)
+            exchange = Exchange(self, passed, body, body.receive(found[1]))
+            self.do(self._forward(host, port, exchange))
 
     async def _tunnel(self, host: str, port: int, rest: bytes) -> None:
         try:
@@ -96,15 +97,14 @@ class HttpProxy(Client):
         except TunnelMeshError as error:
             self._refuse_stream(error)
 
-    async def _forward(self, host: str, port: int, exchange: Exchange, rest: bytes) -> None:
+    async def _forward(self, host: str, port: int, exchange: Exchange) -> None:
         try:
             await self.open(host, port, exchange)
         except TunnelMeshError as error:
             self._refuse_stream(error)
-            return
-        self._exchange = exchange
-        self.transport.resumeProducing()
-        self.dataReceived(rest)
+        else:
+            self._exchange = exchange
+            self.transport.resumeProducing()
 
     def _refuse_stream(self, error: TunnelMeshError) -> None:
         self.refuse(status_of(error), f"{error}\nThis proxy leads only into the mesh.")
