@@ -43,18 +43,28 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _down(args: argparse.Namespace) -> int:
-    answers = lines(args.state_dir, "stop")
-    role = next(answers)["role"]
-    with suppress(NotRunningError):  # what ends cannot say that it has
-        next(answers, None)
-    print(f"the {role} has ended")
+    print(f"the {stop(args.state_dir)} has ended")
     return 0
 
 
-def detach(argv: Sequence[str], state_dir: Path) -> None:
+def stop(state_dir: Path | None) -> str:
+    """Stop what runs with a state directory, and wait until it has ended.
+
+    :returns: its role.
+    :raises NotRunningError: if nothing runs.
+    """
+    answers = lines(state_dir, "stop")
+    role = str(next(answers)["role"])
+    with suppress(NotRunningError):  # what ends cannot say that it has
+        next(answers, None)
+    return role
+
+
+def detach(argv: Sequence[str], state_dir: Path) -> str:
     """Run ``twistd`` in the background, and return once it is linked to its coordinator.
 
-    :param argv: its command line, up to its own options.
+    :param argv: its command line.
+    :returns: what it has come to, for people.
     :raises TunnelMeshError: if it ends before, or has no link within :data:`PATIENCE`; in the
         latter case it goes on trying.
     """
@@ -80,7 +90,7 @@ def detach(argv: Sequence[str], state_dir: Path) -> None:
             umask=0o077,
         )
         try:
-            print(_registered(process, state_dir, log))
+            return _registered(process, state_dir, log)
         except _EndedError:
             complaints.seek(0)
             said = complaints.read().decode("utf-8", "replace") or _read(log)
@@ -98,7 +108,7 @@ def _registered(process: subprocess.Popen[bytes], state_dir: Path, log: Path) ->
             status = ask(state_dir, "status")
             link = status["coordinator"]["link"]
             if link is not None:
-                return f"{status['name']} ({status['address']}) runs, linked by {link}; log: {log}"
+                return f"{status['name']} ({status['address']}) runs, linked by {link}"
         time.sleep(POLL)
     failures = status.get("coordinator", {}).get("failures", {})
     reasons = "; ".join(f"{route}: {reason}" for route, reason in failures.items())

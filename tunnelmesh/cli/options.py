@@ -8,11 +8,12 @@ from pathlib import Path
 from tunnelmesh.config import Config, settings
 
 
-def add_settings(parser: argparse.ArgumentParser, role: type[Config]) -> None:
-    """Take every setting of a role, and ``--config``."""
+def add_settings(parser: argparse.ArgumentParser, *roles: type[Config]) -> None:
+    """Take every setting of a role, or of several, and ``--config``."""
     group = parser.add_argument_group("settings", "see docs/settings.md for what they do")
     group.add_argument("--config", type=Path, metavar="FILE", help="TOML file of these settings")
-    for name, setting in settings(role).items():
+    known = {name: setting for role in roles for name, setting in settings(role).items()}
+    for name, setting in known.items():
         metavar, help = setting.metadata["metavar"], setting.metadata["help"].replace("%", "%%")
         if metavar:
             group.add_argument(f"--{name}", metavar=metavar, help=help)

@@ -13,7 +13,7 @@ from tunnelmesh.cli.example import example
 from tunnelmesh.config import PeerConfig, load
 from tunnelmesh.errors import ConfigError, TunnelMeshError
 
-_TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
+TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
         state_dir = config.state_dir
         files = [f"--pidfile={state_dir / PID}", f"--logfile={state_dir / LOG}"]
         try:
-            detach([*_TWISTD, "--nodaemon", *files, *ours], state_dir)
+            said = detach([*TWISTD, "--nodaemon", *files, *ours], state_dir)
         except TunnelMeshError as error:
             print(f"tunnelmesh: {error}", file=sys.stderr)
             return 1
+        print(f"{said}; log: {state_dir / LOG}")
         return 0
-    twistd = [*_TWISTD, "--nodaemon", "--pidfile="]
+    twistd = [*TWISTD, "--nodaemon", "--pidfile="]
     if sys.stdout.isatty():
         twistd.append("--logger=tunnelmesh.cli.progress.observer")
         print(
