@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _FILE_METAVARS = ("DIR", "FILE", "PATH")
-_PEER_METAVARS = ("PEER", "NAME")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -68,8 +67,9 @@ def _values(action: argparse.Action) -> tuple[str, ...]:
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     if action.type is Path or metavar in _FILE_METAVARS:
         return (FILES,)
-    # --name is what this machine is to be called: not a peer that is there.
-    return (PEERS,) if metavar in _PEER_METAVARS and not action.option_strings else ()
+    # The option --name is what this machine is to be called: not a peer that is there.
+    named = metavar == "PEER" or (metavar == "NAME" and not action.option_strings)
+    return (PEERS,) if named else ()
 
 
 def _short(help: str | None) -> str:

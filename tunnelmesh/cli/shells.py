@@ -117,7 +117,8 @@ VALUES
         (( $+words_of[$word] )) && at=$word
     done
     offered=$words_of[$at]
-    (( $+values_of[$at\ $before] )) && offered=$values_of[$at\ $before]
+    word="$at $before"
+    (( $+values_of[$word] )) && offered=$values_of[$word]
     for word in ${=offered}; do
         case $word in
             @peers) compadd -- ${(f)"$(ASK)"} ;;
@@ -200,8 +201,9 @@ def fish(levels: Sequence[Level]) -> str:
             lines.append(f"{start} {_fish_values((operand,))}")
         for option in level.options:
             flag = f"-l {option.text[2:]}" if option.text[:2] == "--" else f"-s {option.text[1:]}"
-            takes = "" if option.values is None else f" -x {_fish_values(option.values)}".rstrip()
-            lines.append(f"{start} {flag}{takes} -d {shlex.quote(option.help)}")
+            if option.values is not None:
+                flag += f" -r {_fish_values(option.values)}"
+            lines.append(f"{start} {flag} -d {shlex.quote(option.help)}")
     paths = " ".join(shlex.quote(level.path) for level in levels)
     script = _FISH.replace("PATHS", paths).replace("ASK", _ASK)
     return script.replace("LINES", "\n".join(lines))
@@ -211,7 +213,7 @@ def _fish_values(values: Sequence[str]) -> str:
     if FILES in values:
         return "-F"
     words = ["(__tunnelmesh_peers)" if value == PEERS else value for value in values]
-    return f"-a {shlex.quote(' '.join(words))}" if words else ""
+    return f"-f -a {shlex.quote(' '.join(words))}"
 
 
 SCRIPTS: Mapping[str, Callable[[Sequence[Level]], str]] = {"bash": bash, "zsh": zsh, "fish": fish}
