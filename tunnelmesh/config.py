@@ -233,7 +233,7 @@ class PeerConfig(Config):
             parse.listen,
             "[HOST:]PORT",
             "a SOCKS5 server into the mesh",
-            about="a SOCKS5 server into the mesh; a port alone is on loopback",
+            about="a [SOCKS5 server](howto/browser.md) into the mesh; a port alone is on loopback",
         ),
     )
     http_proxy: tuple[str, int] | None = field(
@@ -242,7 +242,7 @@ class PeerConfig(Config):
             parse.listen,
             "[HOST:]PORT",
             "an HTTP proxy into the mesh",
-            about="an HTTP proxy into the mesh; a port alone is on loopback",
+            about="an [HTTP proxy](howto/browser.md) into the mesh; a port alone is on loopback",
         ),
     )
     no_dns: bool = field(
