@@ -53,10 +53,10 @@ class ControlTestCase(TestCase):
         self.addCleanup(server.stop)
         return server
 
-    async def ask(self, target: str) -> tuple[int, list[Any]]:
+    async def ask(self, target: str, method: bytes = b"GET") -> tuple[int, list[Any]]:
         """Status of an answer, and its lines."""
         agent = Agent.usingEndpointFactory(reactor, _Socket(self.path))
-        response = await agent.request(b"GET", f"http://control{target}".encode())
+        response = await agent.request(method, f"http://control{target}".encode())
         body = await readBody(response)
         return response.code, [json.loads(line) for line in body.splitlines()]
 
@@ -73,6 +73,22 @@ class AnswerTests(ControlTestCase):
         self.start({"/status": status})
         answer = await self.ask("/status?peer=caf%C3%A9&peer=home&x=")
         self.assertEqual(answer, (200, [{"role": "peer", "peer": "home", "x": ""}]))
+
+    async def test_changes(self) -> None:
+        """What changes something is not done by asking, nor asked by doing."""
+        done: list[Query] = []
+
+        def revoke(query: Query) -> dict[str, int]:
+            done.append(query)
+            return {"done": len(done)}
+
+        self.start({"POST /revoke": revoke, "/status": lambda _: {}})
+        self.assertEqual((await self.ask("/revoke?name=home"))[0], 404)
+        self.assertEqual((await self.ask("/POST%20/revoke"))[0], 404)
+        self.assertEqual((await self.ask("/status", b"POST"))[0], 404)
+        self.assertEqual(done, [])
+        answer = await self.ask("/revoke?name=home", b"POST")
+        self.assertEqual((answer, done), ((200, [{"done": 1}]), [{"name": "home"}]))
 
     async def test_promise(self) -> None:
         """An answer that takes a while."""

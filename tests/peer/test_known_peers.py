@@ -56,6 +56,21 @@ class KnownPeersTests(SynchronousTestCase):
         pair = {"a": Pin(bytes([2] * 32), TWO), "b": Pin(bytes([3] * 32), TWO)}
         self.assertEqual(list(self.known.believe(pair)), ["b"])
 
+    def test_another_name(self) -> None:
+        """A known key at its address may have another name; the former one stays its own."""
+        self.known.believe({"home": HOME})
+        self.assertEqual(self.known.believe({"attic": HOME}), {})
+        again = KnownPeers(self.folder)
+        for name in ("home", "attic"):
+            self.assertEqual(list(again.believe({name: OTHER_KEY})), [name])
+            self.assertEqual(again.believe({name: HOME}), {})
+
+    def test_name_of_another(self) -> None:
+        """A known key does not get a name that is pinned to another key."""
+        bank = Pin(bytes([2] * 32), TWO)
+        self.known.believe({"home": HOME, "bank": bank})
+        self.assertIn("another key", self.known.believe({"bank": HOME})["bank"])
+
     def test_forget(self) -> None:
         """A forgotten name may come with another key."""
         self.known.believe({"home": HOME})
