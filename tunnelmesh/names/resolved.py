@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -85,7 +86,10 @@ class Resolved:
 
 def by_hand(link: str, server: Endpoint) -> str:
     """The commands that do the most important of it."""
-    return f"resolvectl domain {link} {DOMAIN}; resolvectl dns {link} {_written(server)}"
+    return (
+        f"resolvectl domain {link} {DOMAIN}; resolvectl default-route {link} no; "
+        f"resolvectl dns {link} {_written(server)}"
+    )
 
 
 def _written(server: Endpoint) -> str:
@@ -101,7 +105,7 @@ class _Run(ProcessProtocol):
     def __init__(self, reactor: Any) -> None:
         self.ended: Deferred[str] = Deferred()
         self._said = b""
-        self._late = reactor.callLater(PATIENCE, self._kill)
+        self._late = reactor.callLater(PATIENCE, self._give_up)
 
     def connectionMade(self) -> None:
         self.transport.closeStdin()
@@ -113,14 +117,11 @@ class _Run(ProcessProtocol):
         if self._late.active():
             self._late.cancel()
             said = self._said.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            wrong = "" if reason.value.exitCode == 0 else said or str(reason.value)
-        else:
-            wrong = f"no answer within {PATIENCE:g} s"
-        self.ended.callback(wrong)
+            self.ended.callback("" if reason.value.exitCode == 0 else said or str(reason.value))
 
-    def _kill(self) -> None:
-        try:
+    def _give_up(self) -> None:
+        # If we have dropped our rights meanwhile, it is not ours to kill; it ends by itself.
+        with suppress(ProcessExitedAlready, OSError):
             self.transport.signalProcess("KILL")
-        except ProcessExitedAlready:
-            pass
-        self.transport.loseConnection()  # what it started may hold the pipe
+        self.transport.loseConnection()
+        self.ended.callback(f"no answer within {PATIENCE:g} s")
