@@ -114,7 +114,7 @@ class ILinkUser(Interface):
 class IStreams(Interface):
     """Opens streams to ports of remote peers, inside their encrypted sessions."""
 
-    def endpoint(host: str, port: int) -> IStreamClientEndpoint:
+    def endpoint(host: str, port: int, first: bytes = b"") -> IStreamClientEndpoint:
         """Where a TCP port of a peer is reached, with or without a network device here and there.
 
         Its ``connect`` fails with :exc:`~tunnelmesh.errors.UnknownPeerError`,
@@ -124,6 +124,7 @@ class IStreams(Interface):
         an ``IHalfCloseableProtocol`` hears of the other side's end.
 
         :param host: the peer's name, with or without ``.mesh``, or one of its mesh addresses.
+        :param first: bytes for the service, sent before this side knows that it is there.
         """
 
 

@@ -20,6 +20,7 @@ from tunnelmesh.peer.carrier import OVERHEAD, Carrier
 from tunnelmesh.peer.pursuit import Pursuit
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.timer import Timer
+from tunnelmesh.streams.association import Association
 from tunnelmesh.transports.tcp import TcpPath
 from tunnelmesh.wire.control import Abilities, Arrivals
 from tunnelmesh.wire.endpoint import Endpoint
@@ -46,6 +47,7 @@ class Remote:
     :ivar since: when the way in use was taken.
     :ivar relay_only: whether it is to be reached by relay only; *direct_only*: never by relay.
     :ivar pursuit: the search for a direct path.
+    :ivar streams: those to and from it; None until there is one.
     :ivar guard: what looks at its packets, if access rules restrict it.
     """
 
@@ -71,6 +73,7 @@ class Remote:
         self.pursuit = Pursuit(
             entry.address, self.seal, around, now, self.path_lost, relay_only=self.relay_only
         )
+        self.streams: Association | None = None
         self._around = around
         self._carrier = Carrier(public_key, entry.address, around, direct_only=self.direct_only)
         self._timer = Timer(around.reactor, self._expired)
@@ -163,6 +166,8 @@ class Remote:
         self.pursuit.stop()
         self._carrier.close()
         self._around.device.remove_peer(self.tunnel)
+        if self.streams is not None:
+            self.streams.drop("the peer is no member any more")
 
     # Packets.
 

@@ -112,6 +112,9 @@ class InnerHost(Reactor):
 
     def _send(self, packet: IPPacket) -> None:
         """Send a packet together with the others of this instant."""
+        if packet.destination == self.address:
+            self.clock.at(self.seconds(), self._arrived, [encode_ip(packet)])
+            return
         if not self._leaving:
             self.clock.at(self.seconds(), self._leave)
         self._leaving.append(encode_ip(packet))

@@ -1,0 +1,1 @@
+"""Streams between two peers inside their encrypted session, with or without network devices."""
