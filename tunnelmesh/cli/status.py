@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
+from tunnelmesh.cli.example import example
+from tunnelmesh.cli.style import Colour, padded, paint, seen_width
+from tunnelmesh.cli.watch import watch
 from tunnelmesh.peer.absence import age, last_seen
 
 if TYPE_CHECKING:
@@ -17,23 +21,47 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Say how the commands are called."""
-    parser = subparsers.add_parser("status", help="show this machine, its NAT and its peers")
+    parser = subparsers.add_parser(
+        "status",
+        help="show this machine, its NAT and its peers",
+        description="Show this machine, its NAT, its link to the coordinator, and its peers with\n"
+        "the paths to them; on a coordinator, who is online.",
+        **example("tunnelmesh status", "tunnelmesh status --watch", "tunnelmesh status --json"),
+    )
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="keep it up to date, until Ctrl-C"
+    )
     add_arguments(parser)
     parser.set_defaults(run=command(_status))
-    parser = subparsers.add_parser("peers", help="list the peers and the paths to them")
+    parser = subparsers.add_parser(
+        "peers",
+        help="list the peers and the paths to them",
+        description="List the peers and the paths to them.",
+        **example("tunnelmesh peers", "tunnelmesh peers --json | jq -r '.[].name'"),
+    )
     add_arguments(parser)
     parser.set_defaults(run=command(_peers))
 
 
 def _status(args: argparse.Namespace) -> int:
-    answer = ask(args.state_dir, "status")
+    def look() -> Any:
+        return ask(args.state_dir, "status")
+
+    if args.watch:
+        return watch(look, _show, as_json=args.json)
+    answer = look()
     if args.json:
         print(json.dumps(answer, indent=2))
-    elif answer["role"] == "coordinator":
+    else:
+        _show(answer)
+    return 0
+
+
+def _show(answer: dict[str, Any]) -> None:
+    if answer["role"] == "coordinator":
         _print_coordinator(answer)
     else:
         _print_peer(answer)
-    return 0
 
 
 def _peers(args: argparse.Namespace) -> int:
@@ -61,10 +89,13 @@ def _print_peer(answer: dict[str, Any]) -> None:
     if coordinator["link"] is None:
         for route, reason in coordinator["failures"].items():
             print(f"               {route}: {reason}")
+    print(f"  names        {answer['names']['hint'] or 'NAME.mesh resolves on this machine'}")
     if answer["mode"] == "userspace":
         print("  no network device: only 'tunnelmesh' commands use the mesh")
+    if answer.get("listen"):
+        print(f"  listens on   {_listening(answer['listen'])}")
     for name, odd in answer["refused"].items():
-        print(f"  REFUSED      {name}: {odd}")
+        print(f"  {paint('REFUSED', 'red', sys.stdout)}      {name}: {odd}")
     print()
     _print_peers(answer["peers"])
 
@@ -119,11 +150,10 @@ def _gone(peer: dict[str, Any], now: float) -> str:
 
 def _row(peer: dict[str, Any], now: float) -> tuple[str, ...]:
     path = peer["path"]
-    absent = "no path" if peer["online"] else _gone(peer, now)
     return (
         peer["name"],
         peer["address"],
-        path_in_words(path) if path["kind"] else absent,
+        _painted_path(peer, now),
         "" if path["rtt_ms"] is None else f"{path['rtt_ms']:.1f} ms",
         age(path["since_s"]) if path["kind"] else "",
         amount(peer["rx_bytes"]),
@@ -131,11 +161,23 @@ def _row(peer: dict[str, Any], now: float) -> tuple[str, ...]:
     )
 
 
+def _painted_path(peer: dict[str, Any], now: float) -> str:
+    colour: Colour
+    if peer["path"]["kind"]:
+        text = path_in_words(peer["path"])
+        colour = "green" if peer["path"]["kind"] in ("udp", "tcp") else "yellow"
+    elif peer["online"]:
+        text, colour = "no path", "red"
+    else:
+        text, colour = _gone(peer, now), "dim"
+    return paint(text, colour, sys.stdout)
+
+
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print columns as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    widths = [max(map(seen_width, column)) for column in zip(head, *rows, strict=True)]
     for row in [head, *rows]:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = (padded(cell, width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
 
 

@@ -6,12 +6,15 @@ See https://no-color.org.
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal, TextIO
 
 Colour = Literal["red", "green", "yellow", "bold", "dim"]
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "bold": 1, "dim": 2}
 """ECMA-48's numbers."""
+
+_PAINT = re.compile(r"\x1b\[\d+m")
 
 
 def is_coloured(stream: TextIO) -> bool:
@@ -23,3 +26,13 @@ def is_coloured(stream: TextIO) -> bool:
 def paint(text: str, colour: Colour, stream: TextIO) -> str:
     """A text in a colour, if it is for a stream that shows it."""
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if is_coloured(stream) else text
+
+
+def padded(text: str, width: int) -> str:
+    """A text, painted or not, made as wide as that on a screen."""
+    return text + " " * (width - seen_width(text))
+
+
+def seen_width(text: str) -> int:
+    """How many columns a text, painted or not, takes on a screen."""
+    return len(_PAINT.sub("", text))
