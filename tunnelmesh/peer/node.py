@@ -30,6 +30,7 @@ from tunnelmesh.peer.network import Network
 from tunnelmesh.peer.port_mapping import PortMapping
 from tunnelmesh.peer.reporting import Reporting
 from tunnelmesh.peer.standing import Standing
+from tunnelmesh.peer.streams import Streams
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
 from tunnelmesh.peer.tcp_reach import TcpReach
@@ -132,6 +133,8 @@ class Node:
         )
         self.mesh = Mesh(around, KnownPeers(config.state_dir), self.network.stun_received)
         self.naming = Naming(reactor, self, system.environment)
+        self.streams = Streams(reactor, self.mesh.members, config.expose, system.unix_time)
+        self.mesh.switch.streamed = self.streams.received
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
         self.link = CoordinatorLink(
@@ -187,6 +190,7 @@ class Node:
         self.reporting.stop()
         self.tcp.stop()
         self.naming.stop()
+        self.streams.close()
         self.udp.close()
         self.mesh.close()
         return self.forwards.stop()
@@ -321,9 +325,14 @@ class Node:
         except DeviceError as error:
             if self.config.mode == "tun":
                 raise
-            _log.warn("no network device, so only 'tunnelmesh' commands work: {e}", e=error)
+            _log.warn(
+                "no network device: peers are reached by 'tunnelmesh nc', 'tunnelmesh forward' and "
+                "proxies (--socks, --http-proxy), and reach what --expose opens: {e}",
+                e=error,
+            )
             return
         self.mode = "tun"
+        self.streams.own_address = str(self.membership.interface.ip)
         self.mesh.switch.use(device)
         self.naming.start(device.name)
 

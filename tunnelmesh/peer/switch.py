@@ -19,7 +19,7 @@ from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.transports.offload import runs
 from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control
-from tunnelmesh.wire.control import Abilities, Arrivals, Echo
+from tunnelmesh.wire.control import Abilities, Arrivals, Echo, Stream
 from tunnelmesh.wire.probe import hint_of, is_probe
 from tunnelmesh.wire.record import KIND
 from tunnelmesh.wire.stun import is_stun
@@ -51,6 +51,7 @@ class Switch:
 
     :ivar dropped: packets and datagrams dropped, by reason.
     :ivar echoed: told of echo replies.
+    :ivar streamed: told of messages of streams.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Switch:
         self.dropped = dropped
         self.device: ITunnelDevice | None = None
         self.echoed: Callable[[Remote, int], None] | None = None
+        self.streamed: Callable[[Remote, Stream], None] | None = None
         self._around = around
         self._members = members
         self._routes = members.by_address
@@ -272,3 +274,6 @@ class Switch:
                 remote.send([Echo(control.ECHO_REPLY, message.token).encode()])
             case Echo() if self.echoed is not None:
                 self.echoed(remote, message.token)
+            case Stream() if self.streamed is not None:
+                remote.wanted = True
+                self.streamed(remote, message)
