@@ -108,11 +108,10 @@ class CrossingTests(MeshTestCase):
         self.assertTrue(said.returncode, "UDP got somewhere")
 
         self.server.kill()
-        self.until(lambda: self.laptop.path_to("server") is None, "the server to be gone")
         began = time.monotonic()
         said = self.laptop.host.run(["nc", "-vz", address, "80"], check=False, timeout=20)
         self.assertIn("No route to host", said.stderr)
-        self.assertLess(time.monotonic() - began, 3.0)
+        self.assertLess(time.monotonic() - began, 4.0)
 
     def test_much_while_the_path_changes(self) -> None:
         """A large file arrives whole, though the path beneath goes away and comes back."""
