@@ -135,6 +135,7 @@ class Node:
         self.naming = Naming(reactor, self, system.environment)
         self.streams = Streams(reactor, self.mesh.members, config.expose, system.unix_time)
         self.mesh.switch.streamed = self.streams.received
+        self.streams.allowed = self.mesh.admits
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
         self.link = CoordinatorLink(
