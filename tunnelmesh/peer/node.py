@@ -34,6 +34,7 @@ from tunnelmesh.peer.streams import Streams
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
 from tunnelmesh.peer.tcp_reach import TcpReach
+from tunnelmesh.streams.proxies import Proxies
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.wire.administration import Renamed, Watch
@@ -135,6 +136,8 @@ class Node:
         self.naming = Naming(reactor, self, system.environment)
         self.streams = Streams(reactor, self.mesh.members, config.expose, system.unix_time)
         self.mesh.switch.streamed = self.streams.received
+        network = membership.interface.network
+        self.proxies = Proxies(reactor, self.streams, network, config.socks, config.http_proxy)
         self.streams.allowed = self.mesh.admits
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
@@ -175,6 +178,7 @@ class Node:
         """
         self._open_device()
         self.udp.open(self._reactor, self.config.udp_port)
+        self.proxies.start()
         if not self.config.relay_only:
             self.network.use_servers([self.membership.host], self.membership.stun_ports)
             self.forwards.start(self.udp.local_port)
@@ -191,6 +195,7 @@ class Node:
         self.reporting.stop()
         self.tcp.stop()
         self.naming.stop()
+        self.proxies.stop()
         self.streams.close()
         self.udp.close()
         self.mesh.close()

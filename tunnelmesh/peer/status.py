@@ -32,6 +32,7 @@ def status(node: Node) -> dict[str, Any]:
         "address6": str(mesh_address6(node.identity.public_key)),
         "fingerprint": node.identity.fingerprint,
         "mode": node.mode,
+        "listen": dict(node.proxies.listen),
         "restricted": node.mesh.access.restricted,
         "names": node.naming.status(),
         "nat": {
