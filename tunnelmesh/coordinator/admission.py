@@ -129,8 +129,8 @@ class Admission:
             self._refuse(
                 link,
                 "unknown-key",
-                "this machine is not a member: delete membership.json in its state directory, if"
-                " there is one, and join with a new invitation (--join=TOKEN)",
+                "this machine is not a member: run 'tunnelmesh leave --force' on it, and join with"
+                " a new invitation ('tunnelmesh up --join TOKEN')",
             )
         else:
             self._forget(link)

@@ -73,16 +73,18 @@ class RosterBook:
         own = self._places[receiver] // ROSTER_CHUNK
         number = 0
         while number < len(self._encoded):
-            places = self._entries[number * ROSTER_CHUNK : (number + 1) * ROSTER_CHUNK]
-            piece = [entry for entry in places if entry is not None]
             kept = self._encoded[number]
             if number == own:
-                kept = _encode(_without(receiver, piece))
+                kept = _encode(_without(receiver, self._piece(number)))
             elif kept is None:
-                kept = self._encoded[number] = _encode(piece)
+                kept = self._encoded[number] = _encode(self._piece(number))
             yield kept
             number += 1
         yield COMPLETE
+
+    def _piece(self, number: int) -> list[RosterEntry]:
+        places = self._entries[number * ROSTER_CHUNK : (number + 1) * ROSTER_CHUNK]
+        return [entry for entry in places if entry is not None]
 
     def take_changes(self) -> Changes:
         """What has changed since the last call."""

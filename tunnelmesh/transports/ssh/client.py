@@ -53,8 +53,8 @@ class PeerSignIn(SSHService):
         """:raises LinkError: always: we have one key."""
         raise LinkError(
             "the coordinator does not know this machine's key"
-            f" {fingerprint(self.transport.own_key)}: delete membership.json in the state directory"
-            " and join with a new invitation"
+            f" {fingerprint(self.transport.own_key)}: run 'tunnelmesh leave --force' on it and join"
+            " with a new invitation"
         )
 
     def ssh_USERAUTH_BANNER(self, packet: bytes) -> None:
