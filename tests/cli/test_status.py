@@ -35,6 +35,7 @@ STATUS: dict[str, Any] = {
     "address6": "fd00::2",
     "fingerprint": "SHA256:abc",
     "mode": "tun",
+    "names": {"server": "100.96.0.2:53", "domain": "mesh", "resolved": True, "hint": ""},
     "nat": {
         "flavour": "symmetric",
         "mapping": "address-and-port-dependent",
@@ -121,6 +122,14 @@ class StatusTests(CommandTestCase):
         self.assertIn("no link yet", out)
         self.assertIn("not a member", out)
 
+    def test_names(self) -> None:
+        """Whether names resolve, or what to do so that they do."""
+        self.assertIn("NAME.mesh resolves", self.ask(STATUS, "status"))
+        self.doCleanups()
+        self.setUp()
+        names = STATUS["names"] | {"hint": "systemd-resolved does not take it: as root, …"}
+        self.assertIn("names        systemd-res", self.ask(STATUS | {"names": names}, "status"))
+
     def test_refused(self) -> None:
         """A refused name is not overlooked."""
         out = self.ask(STATUS | {"refused": {"home": "has another key, SHA256:evil"}}, "status")
@@ -202,6 +211,7 @@ class WordsTests(CommandTestCase):
                 "coordinator": STATUS["coordinator"],
                 "proxy": None,
                 "failures": {"ssh": "no answer"},
+                "names": STATUS["names"],
                 "offloads": {"lacking": []},
                 "forwards": {
                     "protocol": "PCP",

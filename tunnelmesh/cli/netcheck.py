@@ -43,6 +43,7 @@ def _netcheck(args: argparse.Namespace) -> int:
     print(f"  forwarded    {_forwarded(answer['forwards'])}")
     print(f"  addresses    {', '.join(answer['addresses']) or 'none'}")
     print(f"  fast path    {_fast_path(answer['offloads']['lacking'])}")
+    print(f"  names        {answer['names']['hint'] or 'NAME.mesh resolves on this machine'}")
     print(f"  coordinator  {_coordinator(answer)}")
     for route, reason in answer["failures"].items():
         print(f"  not by {route}: {reason}")

@@ -85,6 +85,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
             "coordinator": status.status(here)["coordinator"],
             "proxy": None if here.egress.proxy is None else str(here.egress.proxy),
             "failures": dict(here.link.failures),
+            "names": here.naming.status(),
             "offloads": offloads(here.mesh.switch.device, here.udp.four),
         }
 
