@@ -19,6 +19,7 @@ from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.access import Access
 from tunnelmesh.peer.bulk import abilities
 from tunnelmesh.peer.coordinator_link import CoordinatorLink
+from tunnelmesh.peer.crossing import Crossing
 from tunnelmesh.peer.egress import Egress, Route, Whereabouts
 from tunnelmesh.peer.forwards import Forwards
 from tunnelmesh.peer.hard_punch import HardPunching
@@ -136,9 +137,9 @@ class Node:
         self.naming = Naming(reactor, self, system.environment)
         self.streams = Streams(reactor, self.mesh.members, config.expose, system.unix_time)
         self.mesh.switch.streamed = self.streams.received
+        self.streams.allowed = self.mesh.admits
         network = membership.interface.network
         self.proxies = Proxies(reactor, self.streams, network, config.socks, config.http_proxy)
-        self.streams.allowed = self.mesh.admits
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
         self.link = CoordinatorLink(
@@ -338,7 +339,16 @@ class Node:
             )
             return
         self.mode = "tun"
-        self.streams.own_address = str(self.membership.interface.ip)
+        self.mesh.switch.crossing = Crossing(
+            self._reactor,
+            self._system.inside(self._reactor),
+            self.streams,
+            device,
+            (self.membership.interface.ip, address6.ip),
+            self.mesh.dropped,
+        )
+        inside = self._system.inside(self._reactor)
+        self.streams.serve(inside, str(self.membership.interface.ip))
         self.mesh.switch.use(device)
         self.naming.start(device.name)
 

@@ -12,6 +12,7 @@ from tunnelmesh.errors import DecodeError
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
 from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
+from tunnelmesh.peer.crossing import Crossing
 from tunnelmesh.peer.deviceless import Deviceless
 from tunnelmesh.peer.members import Members
 from tunnelmesh.peer.remote import Remote
@@ -51,6 +52,7 @@ class Switch:
 
     :ivar dropped: packets and datagrams dropped, by reason.
     :ivar echoed: told of echo replies.
+    :ivar crossing: takes the packets for peers without a device, where this machine has one.
     :ivar streamed: told of messages of streams.
     """
 
@@ -63,6 +65,7 @@ class Switch:
     ) -> None:
         self.dropped = dropped
         self.device: ITunnelDevice | None = None
+        self.crossing: Crossing | None = None
         self.echoed: Callable[[Remote, int], None] | None = None
         self.streamed: Callable[[Remote, Stream], None] | None = None
         self._around = around
@@ -80,6 +83,8 @@ class Switch:
 
     def close(self) -> None:
         """Give the device back."""
+        if self.crossing is not None:
+            self.crossing.close()
         if self.device is not None:
             self.device.stop()
 
@@ -98,9 +103,12 @@ class Switch:
             else:
                 batches[remote] = [packet]
         for remote, batch in batches.items():
+            if remote.userspace and self.crossing is not None:
+                batch = self.crossing.packets_leaving(remote.name, batch)
             if remote.guard is not None:
                 remote.guard.leaving(batch, self._around.reactor.seconds())
-            self._tell(remote.send(batch))
+            if batch:
+                self._tell(remote.send(batch))
 
     def bulk_leaving(self, packet: SuperPacket) -> None:
         """The kernel sends many packets of one flow at once."""
@@ -109,6 +117,8 @@ class Switch:
         remote = self._routes.get(bytes(packet.buffer[field]))
         if remote is None:
             self.dropped["no such mesh address"] += packet.count
+        elif remote.userspace and self.crossing is not None:
+            self.crossing.bulk_leaving(remote.name, packet)
         else:
             if remote.guard is not None:
                 remote.guard.left(packet.buffer, at, self._around.reactor.seconds())
