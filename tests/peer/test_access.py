@@ -22,7 +22,7 @@ from tests.bulk.packets import super_packet
 from tests.coordinator.machine import Machine
 from tests.peer.test_bulk import WrittenDevice
 from tests.peer.world import WorldTestCase, node, remote
-from tunnelmesh.errors import ConfigError, PolicyError
+from tunnelmesh.errors import ConfigError, PolicyError, StreamError
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.peer.access import FILE, Access
 from tunnelmesh.peer.control import routes
@@ -186,13 +186,20 @@ class SceneTests(AccessTestCase):
         self.assertTrue(self.connects(here, there, 22))
 
     def test_streams(self) -> None:
-        """Who answers streams is told whether a port may be reached."""
-        _, there = self.pair()
-        mesh = node(there).mesh
-        self.assertTrue(mesh.admits(remote(there, "here"), 80))
+        """Streams are opened to allowed ports only."""
+        here, there = self.pair()
         self.change(allow("here", "there", "tcp/22"))
-        self.assertTrue(mesh.admits(remote(there, "here"), 22))
-        self.assertFalse(mesh.admits(remote(there, "here"), 80))
+        said = {}
+        for port in (22, 23):
+            endpoint = node(here).streams.endpoint("there", port)
+            connecting = endpoint.connect(Factory.forProtocol(Protocol))
+            self.internet.run(3)
+            said[port] = str(self.failureResultOf(connecting, StreamError).value)
+        self.assertIn("access rules", said[23])
+        self.assertNotIn("access rules", said[22])
+        guard = remote(there, "here").guard
+        assert guard is not None
+        self.assertEqual(guard.refusals.keys(), {"tcp/23"})
 
     def test_explain(self) -> None:
         """Both sides can say what is allowed, and what was dropped."""

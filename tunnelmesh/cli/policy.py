@@ -80,7 +80,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _tell(file: str, groups: int, entries: int, state: str) -> None:
-    print(f"{file}: {groups} groups and {entries} entries, {state}")
+    some_groups = "1 group" if groups == 1 else f"{groups} groups"
+    some_entries = "1 entry" if entries == 1 else f"{entries} entries"
+    print(f"{file}: {some_groups} and {some_entries}, {state}")
 
 
 def _tell_doubts(rules: dict[str, Any]) -> None:
