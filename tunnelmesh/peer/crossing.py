@@ -86,7 +86,7 @@ class Crossing:
         self._dropped = dropped
         self._refusals = TokenBucket(REFUSALS, REFUSALS)
         self._timer = Timer(reactor, self._expired)
-        self._warned = False
+        self._warned: set[str] = set()
 
     def close(self) -> None:
         """Take no more connections. Those that there are end with their streams."""
@@ -166,8 +166,7 @@ class Crossing:
             self._reset(packet, segment)
             return
         if flow is not None:
-            self.flows.remove(flow)
-            flow.give_up()
+            self._give_up(flow)
         self._begin(name, ends, packet, segment)
 
     # Connections.
@@ -206,6 +205,11 @@ class Crossing:
         assert ports is not None
         self._device.write([turned(syn, segment, ports)])
 
+    def _give_up(self, flow: Flow) -> None:
+        self.flows.remove(flow)
+        self._held.pop(flow, None)
+        flow.give_up()
+
     def _failed(self, failure: Failure, flow: Flow) -> None:
         _log.failure("a connection to a peer without a device failed", failure)
         self.flows.remove(flow)
@@ -221,7 +225,7 @@ class Crossing:
             try:
                 listener = self._inside.listenTCP(0, door, WAITING, str(address))
             except CannotListenError as error:
-                _log.warn("peers without a device are out of reach: {error}", error=error)
+                self._warn("peers without a device are out of reach: {error}", error=error)
                 return False
             self._listeners.append(listener)
             self._doors[size] = listener.getHost().port
@@ -241,7 +245,7 @@ class Crossing:
         if answer is not None and self._refusals.take(self._reactor.seconds()):
             self._device.write([answer])
         else:
-            self._dropped["nothing for a peer without a device"] += 1
+            self._dropped["not for a peer without a device"] += 1
 
     def _reset(self, packet: bytes, segment: Segment) -> None:
         answer = reset(packet, segment)
@@ -252,17 +256,21 @@ class Crossing:
 
     def _expired(self) -> None:
         for flow in self.flows.expire(self._reactor.seconds()):
-            taken = flow.syn is None and not flow.active
-            self._held.pop(flow, None)
-            flow.give_up()
-            if taken and not self._warned:
-                self._warned = True
-                _log.warn(
+            mute = flow.syn is None and not flow.active
+            self._give_up(flow)
+            if mute:
+                self._warn(
                     "no program reaches a peer without a device: a firewall of this machine drops "
                     "what comes in by {device}; let it pass",
                     device=self._device.name,
                 )
         self._rearm()
+
+    def _warn(self, text: str, **fields: object) -> None:
+        """Tell people, once: programs try again and again."""
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warn(text, **fields)
 
     def _rearm(self) -> None:
         self._timer.set(self.flows.deadline)
