@@ -205,6 +205,8 @@ class WordsTests(CommandTestCase):
         self.serve(
             STATUS["nat"]
             | {
+                "verdict": "Direct connections work from this network with some others.",
+                "advice": ["switch on IPv6"],
                 "in_words": "A symmetric NAT: another port for every destination.",
                 "addresses": ["192.168.1.2", "2001:db8::1"],
                 "external6": "[2001:db8::1]:4000",
@@ -230,6 +232,8 @@ class WordsTests(CommandTestCase):
         self.assertIn("fast path    on\n", out)
         for words in ("A symmetric NAT", "random ones", "192.168.1.2", "not by ssh: no answer"):
             self.assertIn(words, out)
+        self.assertTrue(out.startswith("Direct connections work"))
+        self.assertTrue(out.endswith("\nWhat you can do:\n  - Switch on IPv6.\n"))
 
     def test_explain(self) -> None:
         """Summary, evidence and advice."""
@@ -244,7 +248,7 @@ class WordsTests(CommandTestCase):
         )
         status, out, _ = self.run_command("explain", "home")
         self.assertEqual(status, 0)
-        for words in ("Relayed over SSH.", "you: symmetric NAT", "forward a UDP port"):
+        for words in ("Relayed over SSH.", "you: symmetric NAT", "  - Forward a UDP port.\n"):
             self.assertIn(words, out)
 
     def test_history(self) -> None:

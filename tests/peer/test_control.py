@@ -155,3 +155,11 @@ class VerdictTests(WorldTestCase):
         self.internet.run(30)
         found = explain(remote(here, "there"), node(here).describe(), {})
         self.assertIn("offline", found.summary)
+        self.assertIn("see that there is on", " ".join(found.advice))
+
+    def test_since(self) -> None:
+        """How long it has been so is told, with what made it so."""
+        here, _ = self.pair()
+        self.internet.run(200)
+        found = explain(remote(here, "there"), node(here).describe(), {})
+        self.assertIn("so for 3 min, because: ", " ".join(found.evidence))

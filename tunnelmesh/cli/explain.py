@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 import time
 from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
+from tunnelmesh.cli.example import example
 from tunnelmesh.cli.status import print_table
+from tunnelmesh.cli.words import WIDTH, headline, what_to_do
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_NOTHING = {
+    True: "Nothing needs to be done.",
+    False: "Nothing needs to be done: a better path is taken as soon as there is one.",
+}
+"""What is said without advice, by whether the path is direct."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -20,7 +29,12 @@ def add_parser(subparsers: Subparsers) -> None:
         ("explain", "say why a peer is on the path it is on, and what would improve it", _explain),
         ("history", "list every change of the path to a peer, with cause and outage", _history),
     ):
-        parser = subparsers.add_parser(name, help=help)
+        parser = subparsers.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            **example(f"tunnelmesh {name} homelab", f"tunnelmesh {name} 100.96.0.2 --json"),
+        )
         parser.add_argument("peer", metavar="PEER", help="a name or a mesh address")
         add_arguments(parser)
         parser.set_defaults(run=command(act))
@@ -31,11 +45,11 @@ def _explain(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0
-    print(answer["summary"])
+    headline(answer["summary"])
+    print("\nWhat is known:")
     for line in answer["evidence"]:
-        print(f"  {line}")
-    for line in answer["advice"]:
-        print(f"To improve it: {line}.")
+        print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
+    what_to_do(answer["advice"], _NOTHING[answer["path"] in ("udp", "tcp")])
     return 0
 
 

@@ -8,11 +8,11 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
+from tunnelmesh.cli.example import example
+from tunnelmesh.cli.words import WIDTH, headline, what_to_do
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
-WIDTH = 80
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -20,8 +20,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "netcheck",
         help="say what this machine's NAT is, and what it allows",
-        description="Look at this machine's network anew, and say in plain words what its NAT is, "
-        "whether it can be punched, and how the coordinator is reached.",
+        description="Look at this machine's network anew, and say in plain words whether\n"
+        "direct connections work through it, how the coordinator is reached, and what you can\n"
+        "do to make it better.",
+        **example("tunnelmesh netcheck", "tunnelmesh netcheck --json | jq .flavour"),
     )
     add_arguments(parser)
     parser.set_defaults(run=command(_netcheck))
@@ -32,6 +34,8 @@ def _netcheck(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
         return 0
+    headline(answer["verdict"])
+    print()
     print(textwrap.fill(answer["in_words"], WIDTH))
     print()
     print(f"  NAT          {answer['flavour']}")
@@ -47,6 +51,7 @@ def _netcheck(args: argparse.Namespace) -> int:
     print(f"  coordinator  {_coordinator(answer)}")
     for route, reason in answer["failures"].items():
         print(f"  not by {route}: {reason}")
+    what_to_do(answer["advice"], "Nothing needs to be done.")
     return 0
 
 

@@ -10,9 +10,10 @@ from twisted.internet.task import deferLater
 from tunnelmesh.control import stopping
 from tunnelmesh.errors import NotRunningError, UnknownPeerError
 from tunnelmesh.nat.candidates import behaviour_of
-from tunnelmesh.peer import rules_verdict, status
+from tunnelmesh.peer import prospects, rules_verdict, status
 from tunnelmesh.peer.echo import Echoes
 from tunnelmesh.peer.offloads import offloads
+from tunnelmesh.peer.prospects import Surveyed
 from tunnelmesh.peer.verdict import explain
 
 if TYPE_CHECKING:
@@ -78,7 +79,17 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         ):
             await deferLater(reactor, 0.05)
             waited += 0.05
+        found = Surveyed(
+            here.describe(),
+            here.membership.host,
+            here.network.external6 is not None,
+            here.forwards.described(),
+            not here.config.no_port_mapping,
+            here.link.failures,
+        )
         return {
+            "verdict": prospects.verdict(found),
+            "advice": prospects.advice(found),
             **status.status(here)["nat"],
             "in_words": behaviour_of(here.describe()).describe(),
             "addresses": list(here.network.local),

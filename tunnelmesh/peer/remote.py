@@ -358,6 +358,11 @@ class Remote:
         return f"{self._kind(way)} {way}"
 
     @property
+    def held(self) -> float:
+        """Seconds since the path last changed."""
+        return self._now() - self.since
+
+    @property
     def path_kind(self) -> str | None:
         """``udp``, ``tcp``, ``ssh`` or ``websocket``, or None without a way."""
         way = self.ladder.current

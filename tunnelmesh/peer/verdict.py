@@ -11,6 +11,7 @@ from tunnelmesh.nat.candidates import behaviour_of, has_ipv6, share_ipv6
 from tunnelmesh.paths.health import State
 from tunnelmesh.paths.path_mtu import BASE
 from tunnelmesh.peer import hard_verdict
+from tunnelmesh.peer.absence import age
 from tunnelmesh.peer.remote import Remote
 from tunnelmesh.peer.status import milliseconds
 from tunnelmesh.wire.signal import Describe
@@ -127,9 +128,14 @@ def _because(remote: Remote, own: Describe, you: NatBehaviour, they: NatBehaviou
     return "although a direct path should be possible; it is being tried"
 
 
+def _since(remote: Remote) -> list[str]:
+    changes = remote.history.changes
+    return [f"so for {age(remote.held)}, because: {changes[-1].cause}"] if changes else []
+
+
 def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[str, ...]:
     pursuit = remote.pursuit
-    lines = [f"you: {_side(own)}", f"they: {_side(pursuit.them)}"]
+    lines = [f"you: {_side(own)}", f"they: {_side(pursuit.them)}", *_since(remote)]
     health = remote.ladder.health
     if health is not None and health.rtt is not None:
         lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
@@ -150,6 +156,18 @@ def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[
     return tuple(lines)
 
 
+def _told_to_relay(remote: Remote, own: Describe) -> tuple[str, ...]:
+    """What to take back, if somebody wants the relay only."""
+    told = []
+    if own.relay_only:
+        told.append("start this machine's peer without --relay-only")
+    elif remote.relay_only:
+        told.append(f"take {remote.name} out of --relay-only-peers")
+    if remote.pursuit.them is not None and remote.pursuit.them.relay_only:
+        told.append(f"start {remote.name}'s peer without --relay-only")
+    return tuple(told)
+
+
 def _advice(
     remote: Remote,
     own: Describe,
@@ -159,6 +177,13 @@ def _advice(
 ) -> tuple[str, ...]:
     if remote.path_kind == "udp":
         return ()
+    if not remote.online and remote.path_kind is None:
+        return (f"see that {remote.name} is on and has a network, and that TunnelMesh runs there",)
+    if not own.link:
+        return ("get this machine's link to the coordinator back: 'tunnelmesh netcheck' says how",)
+    told_so = _told_to_relay(remote, own)
+    if told_so:
+        return told_so
     advice = []
     sides = [("your", you)] + ([] if they is None else [(f"{remote.name}'s", they)])
     for whose, behaviour in sides:
