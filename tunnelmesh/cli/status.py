@@ -94,6 +94,8 @@ def _print_peer(answer: dict[str, Any]) -> None:
         print("  no network device: only 'tunnelmesh' commands use the mesh")
     if answer.get("listen"):
         print(f"  listens on   {_listening(answer['listen'])}")
+    if answer.get("restricted"):
+        print("  access       restricted by rules: 'tunnelmesh explain PEER' says which")
     for name, odd in answer["refused"].items():
         print(f"  {paint('REFUSED', 'red', sys.stdout)}      {name}: {odd}")
     print()
@@ -105,6 +107,11 @@ def _print_coordinator(answer: dict[str, Any]) -> None:
     online = sum(peer["online"] for peer in answer["peers"])
     print(f"coordinator: {online} of {len(answer['peers'])} peers online")
     print(f"  listens on  {_listening(answer['listen'])}")
+    if answer.get("policy"):
+        print(f"  rules       {answer['policy']['file']}")
+        if answer["policy"]["mistake"]:
+            wrong = paint("MISTAKE", "red", sys.stdout)
+            print(f"  {wrong}     {answer['policy']['mistake']}; the rules before stay in force")
     print(
         f"  relay       {relay['frames']} frames, {amount(relay['bytes'])}, "
         f"{relay['dropped']} dropped"
