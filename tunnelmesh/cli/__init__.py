@@ -51,7 +51,7 @@ def _parser(modules: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--version", action="version", version=f"TunnelMesh {version('tunnelmesh')}"
+        "-V", "--version", action="version", version=f"TunnelMesh {version('tunnelmesh')}"
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in dict.fromkeys(modules):
