@@ -19,6 +19,7 @@ QUESTIONS = (
     ("explain", "home"),
     ("history", "home"),
     ("forget", "home"),
+    ("ssh-config",),
 )
 
 
