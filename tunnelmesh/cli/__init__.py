@@ -18,6 +18,8 @@ COMMANDS = {
     "netcheck": "netcheck",
     "explain": "explain",
     "history": "explain",
+    "nc": "nc",
+    "forward": "forward",
     "forget": "forget",
     "metrics": "metrics",
     "rename": "members",

@@ -35,6 +35,7 @@ from tunnelmesh.peer.streams import Streams
 from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
 from tunnelmesh.peer.tcp_reach import TcpReach
+from tunnelmesh.streams.local import FILE_NAME, LocalSocket
 from tunnelmesh.streams.proxies import Proxies
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
@@ -140,6 +141,7 @@ class Node:
         self.streams.allowed = self.mesh.admits
         network = membership.interface.network
         self.proxies = Proxies(reactor, self.streams, network, config.socks, config.http_proxy)
+        self.local = LocalSocket(reactor, config.state_dir / FILE_NAME, self.streams)
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
         self.link = CoordinatorLink(
@@ -180,6 +182,7 @@ class Node:
         self._open_device()
         self.udp.open(self._reactor, self.config.udp_port)
         self.proxies.start()
+        self.local.start()
         if not self.config.relay_only:
             self.network.use_servers([self.membership.host], self.membership.stun_ports)
             self.forwards.start(self.udp.local_port)
@@ -197,6 +200,7 @@ class Node:
         self.tcp.stop()
         self.naming.stop()
         self.proxies.stop()
+        self.local.stop()
         self.streams.close()
         self.udp.close()
         self.mesh.close()

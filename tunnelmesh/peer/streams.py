@@ -33,8 +33,6 @@ class Streams:
     :param exposed: ports that are open to the mesh, with the host and port that each leads to.
     :param unix_time: the time, for saying since when somebody is gone.
 
-    :ivar own_address: this machine's mesh address, if a device has it: the services there are in
-        the mesh's reach by packets, and so by streams; None without a device.
     :ivar allowed: whether a remote peer may connect to a port of this machine.
     :ivar counts: streams so far: ``opened``, ``answered`` and ``refused`` ones.
     """
@@ -46,13 +44,21 @@ class Streams:
         exposed: tuple[tuple[int, str, int], ...],
         unix_time: Callable[[], float],
     ) -> None:
-        self.own_address: str | None = None
         self.allowed: Callable[[Remote, int], bool] = lambda remote, port: True
         self.counts: Counter[str] = Counter()
         self._reactor = reactor
         self._members = members
         self._exposed = {port: (host, target) for port, host, target in exposed}
         self._unix_time = unix_time
+        self._inside: tuple[Any, str] | None = None
+
+    def serve(self, inside: Any, address: str) -> None:
+        """Open every port to the mesh, as it is by packets: this machine has a device.
+
+        :param inside: the reactor whose sockets can have the mesh address.
+        :param address: that.
+        """
+        self._inside = inside, address
 
     def endpoint(self, host: str, port: int, first: bytes = b"") -> StreamEndpoint:
         """See :class:`.IStreams`.
@@ -96,8 +102,11 @@ class Streams:
 
     def _target(self, port: int) -> IStreamClientEndpoint | None:
         """Where a port of this machine leads."""
-        host, port = self._exposed.get(port, (self.own_address, port))
-        return None if host is None else _tcp(self._reactor, host, port)
+        if port in self._exposed:
+            return _tcp(self._reactor, *self._exposed[port])
+        if self._inside is not None:
+            return _tcp(*self._inside, port)
+        return None
 
 
 def _tcp(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:

@@ -62,13 +62,14 @@ class Client(Protocol):
         self._work = Deferred.fromCoroutine(work)
         self._work.addErrback(self._failed)
 
-    async def open(self, host: str, port: int, reader: Protocol) -> None:
+    async def open(self, host: str, port: int, reader: Protocol, first: bytes = b"") -> None:
         """Open a stream.
 
         :param reader: the protocol that reads it.
+        :param first: what the other side gets at once.
         :raises TunnelMeshError: if that cannot be.
         """
-        await self.streams.endpoint(host, port).connect(_Once(reader))
+        await self.streams.endpoint(host, port, first).connect(_Once(reader))
 
     async def join(self, host: str, port: int, answer: bytes, rest: bytes) -> None:
         """Open a stream, and become one with it.

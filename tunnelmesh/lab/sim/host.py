@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.interfaces import IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
@@ -15,7 +14,7 @@ from tunnelmesh.lab.sim.network import Network, Node, World
 from tunnelmesh.lab.sim.packet import Packet
 from tunnelmesh.lab.sim.reactor import Reactor, is_loopback
 from tunnelmesh.lab.sim.segment import Segment
-from tunnelmesh.lab.sim.sockets import Connector, Sockets
+from tunnelmesh.lab.sim.sockets import Sockets
 from tunnelmesh.lab.sim.tunnel import TunnelDevice
 from tunnelmesh.wire.endpoint import Endpoint
 
@@ -30,7 +29,6 @@ TCP_WINDOW = 256 * 1024
 class Host(Reactor, Node):
     """A machine: what its services are given as the reactor.
 
-    :ivar inner: the machine inside the mesh, as far as its programs connect to its mesh address.
     :ivar watchers: called after the machine's addresses have changed, or it has woken up.
     """
 
@@ -40,17 +38,9 @@ class Host(Reactor, Node):
         random = world.random_for(f"host {name}")
         self.datagram_ports: Bindings[DatagramPort] = Bindings(random)
         self.sockets = Sockets(self, self._send_segment, self.source_for, random, MSS, TCP_WINDOW)
-        self.inner: Reactor | None = None
         self.watchers: list[Callable[[], None]] = []
         self._tunnels: list[TunnelDevice] = []
         self._crashed = False
-
-    # IReactorTCP
-
-    def connectTCP(self, host: str, *args: Any, **kwargs: Any) -> Connector:
-        if self.inner is not None and host in self.inner.addresses:
-            return self.inner.connectTCP(host, *args, **kwargs)
-        return super().connectTCP(host, *args, **kwargs)
 
     # IReactorUDP
 

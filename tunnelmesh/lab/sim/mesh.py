@@ -164,7 +164,7 @@ class SimulatedPeer:
     ) -> TunnelDevice:
         device = self.host.tunnel_device(name, mtu)
         if self.inner is None:
-            self.inner = self.host.inner = InnerHost(device, str(address.ip))
+            self.inner = InnerHost(device, str(address.ip))
         else:
             self.inner.plug(device)
         return device
