@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
@@ -16,7 +20,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
 from tests.bulk.packets import by_scapy, super_packet
@@ -414,3 +418,37 @@ class PacketTests(CrossingTestCase):
         self.crossing.bulk_leaving("there", bulk)
         [answer] = self.device.take()
         self.assertEqual(bytes(answer)[28:48], bytes(bulk.buffer[bulk.start + HEADER_SIZE :])[:20])
+
+
+class KernelTests(SynchronousTestCase):
+    """The kernel's own TCP, at both ends of the same connection."""
+
+    def carry(self, *options: str) -> dict[str, Any]:
+        """Send some megabytes; nothing may be lost, changed, or damaged on the way."""
+        if os.geteuid() != 0 or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            raise SkipTest("needs root and /dev/net/tun")
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench.crossing", "--json", "--megabytes=8", *options],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        told: dict[str, Any] = json.loads(ended.stdout)
+        self.assertEqual((told["received"], told["taken"]), (told["sent"], 8_000_000))
+        self.assertEqual((told["checksum_errors"], told["refused"]), (0, 0))
+        return told
+
+    def test_ipv4(self) -> None:
+        """Over IPv4."""
+        self.carry()
+
+    def test_ipv6(self) -> None:
+        """Over IPv6."""
+        self.carry("--ipv6")
+
+    def test_without_offloads(self) -> None:
+        """Packet by packet."""
+        self.assertEqual(self.carry("--plain")["super_packets"], 0)
