@@ -13,7 +13,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
-from twisted.web.http import FORBIDDEN, UNAUTHORIZED
+from twisted.web.http import FORBIDDEN, SERVICE_UNAVAILABLE, UNAUTHORIZED
 from zope.interface import implementer
 
 from tunnelmesh.coordinator.dashboard import origin
@@ -29,7 +29,7 @@ INTERVAL = 1.0
 """Seconds between two updates: as often as a person can follow."""
 
 PROMPTLY = 0.05
-"""Seconds after a change, if the last update is long ago, for others that come with it."""
+"""Seconds after a change, if the one before is long ago, for others that come with it."""
 
 HEARTBEAT = 10.0
 """Seconds after which a page hears something even if nothing changes, and is pinged."""
@@ -41,7 +41,6 @@ MAX_FRAME = 256
 """Bytes of a frame from a page, which has nothing to say but a pong, or that it closes."""
 
 SIGNED_OUT = 4401
-BUSY = 4429
 """Why a WebSocket closes (RFC 6455 §7.4.2 leaves 4000 and more to applications)."""
 
 
@@ -73,8 +72,11 @@ class Viewer(WebSocketServerProtocol):
         if not origin.is_own(headers.get("host"), headers.get("origin")):
             raise ConnectionDeny(FORBIDDEN, "this is for the dashboard's own page")
         self.session = origin.session_in(headers.get("cookie"))
-        if not self.factory.viewers.is_signed_in(self):
+        viewers = self.factory.viewers
+        if not viewers.is_signed_in(self):
             raise ConnectionDeny(UNAUTHORIZED, "not signed in")
+        if len(viewers) >= MOST_VIEWERS:
+            raise ConnectionDeny(SERVICE_UNAVAILABLE, "too many dashboards are open: close some")
 
     def onOpen(self) -> None:
         """The page is there."""
@@ -86,6 +88,7 @@ class Viewer(WebSocketServerProtocol):
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """It has nothing to say, so this is not our page."""
+        super().onMessageBegin(isBinary)
         self.dropConnection(abort=True)
 
     def onPong(self, payload: bytes) -> None:
@@ -99,10 +102,12 @@ class Viewer(WebSocketServerProtocol):
         """It is gone."""
         self.factory.viewers.closed(self)
 
-    def end(self, code: int, reason: str) -> None:
-        """Send it away."""
-        self.sendClose(code, reason)
-        self.transport.loseConnection()
+    def end(self) -> None:
+        """Its session is over: send it away. One that stays is cut off as if it were gone."""
+        if self.state == self.STATE_OPEN:
+            self.sendClose(SIGNED_OUT, "signed out")
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
 
 @implementer(IPushProducer)
@@ -137,7 +142,7 @@ class Viewers:
         self._reports = reports
         self._viewers: list[Viewer] = []
         self._call: IDelayedCall | None = None
-        self._updated = 0.0
+        self._changed = 0.0
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -152,9 +157,6 @@ class Viewers:
 
     def opened(self, viewer: Viewer) -> None:
         """A page has been opened."""
-        if len(self._viewers) >= MOST_VIEWERS:
-            viewer.end(BUSY, "too many dashboards are open: close some")
-            return
         viewer.heard = self.now()
         self._viewers.append(viewer)
         self._reports.look(self)
@@ -173,20 +175,19 @@ class Viewers:
     def close(self) -> None:
         """Send everybody away."""
         for viewer in list(self._viewers):
-            viewer.end(1001, "the coordinator stops")
+            viewer.transport.abortConnection()
             self.closed(viewer)
 
     def signed_out(self) -> None:
         """A session has ended: its pages with it."""
         for viewer in list(self._viewers):
             if not self.is_signed_in(viewer):
-                viewer.end(SIGNED_OUT, "signed out")
-                self.closed(viewer)
+                viewer.end()
 
     def soon(self) -> None:
         """Something has changed."""
         if self._viewers:
-            self._update_at(max(self.now() + PROMPTLY, self._updated + INTERVAL))
+            self._update_at(max(self.now() + PROMPTLY, self._changed + INTERVAL))
 
     def _update_at(self, when: float) -> None:
         if self._call is not None and self._call.getTime() <= when:
@@ -200,15 +201,18 @@ class Viewers:
         self._call = None
 
     def _update(self) -> None:
-        self._cancel()
-        now = self._updated = self.now()
-        self.signed_out()
+        now = self.now()
         news = self._view.news()
+        self._cancel()  # only now: looking may find changes of path, which are news in themselves
+        if news is not None:
+            self._changed = now
         delta = None if news is None else _encode(news)
         whole: bytes | None = None
         for viewer in list(self._viewers):
             if now - viewer.heard > PATIENCE:
                 viewer.transport.abortConnection()
+            elif not self.is_signed_in(viewer):
+                viewer.end()
             elif viewer.full:
                 viewer.stale = True
             elif viewer.stale:

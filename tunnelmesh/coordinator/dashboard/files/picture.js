@@ -7,6 +7,20 @@ const MOST_EDGES = 1500; // more cannot be told apart, and slow the browser down
 const SAMPLES = 14; // points of an edge that the pointer's distance is taken to
 const NEAR = 9; // pixels
 
+// Control points of a direct path: a chord that bows a little to the middle. One straight across
+// goes around the coordinator, lest it look as if it went through it.
+function chord(a, b) {
+  const length = Math.hypot(a.x - b.x, a.y - b.y) || 1;
+  const middle = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 };
+  const distance = Math.hypot(middle.x, middle.y);
+  const rest = 1 - 0.3 * (length / Math.hypot(length, 2 * distance)) ** 2;
+  const bow = distance < length * 0.1
+    ? { x: middle.x + 0.2 * (a.y - b.y), y: middle.y + 0.2 * (b.x - a.x) }
+    : { x: middle.x * rest, y: middle.y * rest };
+  const towards = (end) => ({ x: end.x + (bow.x - end.x) * (2 / 3), y: end.y + (bow.y - end.y) * (2 / 3) });
+  return [towards(a), towards(b)];
+}
+
 export class Picture {
   #live;
   #choose;
@@ -107,11 +121,11 @@ export class Picture {
     const longest = Math.max(4, ...this.#order.map((id) => Math.min(18, this.#live.peers.get(id)?.name.length ?? 0)));
     // Names stand upright where there is room, then along the rays, then only where one looks.
     const upright = count <= 28;
-    const room = upright ? Math.min(longest * 7.4 + 16, width * 0.26) : longest * 5.9 + 14;
+    const room = upright ? Math.min(longest * 6.8 + 12, width * 0.26) : longest * 5.9 + 14;
     let rx = Math.max(60, width / 2 - room - 6);
     let ry = Math.max(60, height / 2 - (upright ? 30 : room) - 6);
-    if (rx > ry * 1.18) rx = ry * 1.18;
-    if (ry > rx * 1.18) ry = rx * 1.18;
+    rx = Math.min(rx, ry * 1.18);
+    ry = Math.min(ry, rx * 1.4);
     let spacing = (2 * Math.PI * Math.min(rx, ry)) / Math.max(1, count);
     const packed = !upright && spacing < 9.5;
     if (packed) {
@@ -191,8 +205,8 @@ export class Picture {
   }
 
   #width(bytes) {
-    const thin = this.#order.length > 60 ? 0.9 : 1.5;
-    return bytes < 1000 ? thin : Math.min(7, thin + 0.95 * Math.log10(bytes / 1000)).toFixed(2);
+    const crowd = this.#order.length > 60 ? 0.45 : this.#order.length > 16 ? 0.75 : 1;
+    return (crowd * Math.min(8, 1.9 + (bytes < 1000 ? 0 : 0.95 * Math.log10(bytes / 1000)))).toFixed(2);
   }
 
   #shape(key, edge) {
@@ -200,17 +214,9 @@ export class Picture {
     if (!a || !b) return;
     let controls;
     if (isDirect(edge.kind)) {
-      const middle = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 };
-      const length = Math.hypot(a.x - b.x, a.y - b.y) || 1;
-      let control = { x: middle.x * 0.66, y: middle.y * 0.66 };
-      if (Math.hypot(middle.x, middle.y) < length * 0.13) {
-        // Straight across would hide behind the coordinator, and look as if it went through it.
-        const side = middle.x * (a.y - b.y) - middle.y * (a.x - b.x) < 0 ? -1 : 1;
-        control = { x: (side * (a.y - b.y) / length) * length * 0.2, y: (side * (b.x - a.x) / length) * length * 0.2 };
-      }
-      controls = [control, control];
+      controls = chord(a, b);
     } else {
-      controls = [{ x: a.x * 0.04, y: a.y * 0.04 }, { x: b.x * 0.04, y: b.y * 0.04 }];
+      controls = [a, b].map((end) => ({ x: -0.1 * end.x, y: -0.1 * end.y }));
     }
     const at = (point) => `${point.x.toFixed(1)} ${point.y.toFixed(1)}`;
     edge.path.setAttribute("d", `M${at(a)}C${at(controls[0])} ${at(controls[1])} ${at(b)}`);
