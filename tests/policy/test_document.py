@@ -80,7 +80,10 @@ class ParseTests(SynchronousTestCase):
             ("[groups]\nadmins = [1]", "group admins: '1' is not a name"),
             (group + 'all = ["admins"]', "group all: admins is a group"),
             (entry() + entry(ports=""), "allow entry 2: ports is missing"),
-            (entry() + entry(port="[22]"), "allow entry 2 has no port (did you mean ports?)"),
+            (
+                entry() + entry(port="[22]"),
+                "'port' is not a key of allow entry 2 (did you mean ports?)",
+            ),
             (entry(ports='"tcp/22"'), "allow entry 1: ports: must be a list"),
             (entry(ports='["tcp/ssh"]'), "allow entry 1: ports: 'tcp/ssh' is none"),
             (entry(ports="[[22]]"), "allow entry 1: ports: '[22]' is none"),

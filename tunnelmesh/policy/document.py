@@ -210,7 +210,7 @@ def _known(table: Mapping[str, object], keys: Collection[str], where: str) -> No
     for key in table:
         if key not in keys:
             hint = _near(key, keys) or f"; it has {', '.join(keys)}"
-            raise PolicyError(f"{where} has no {key[:40]}{hint}")
+            raise PolicyError(f"{key[:40]!r} is not a key of {where}{hint}")
 
 
 def _near(word: str, words: Collection[str]) -> str:
