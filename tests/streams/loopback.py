@@ -36,6 +36,23 @@ class Failing:
 
 
 @implementer(IStreamClientEndpoint)
+class Saying:
+    """An endpoint whose connections begin with something."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, first: bytes) -> None:
+        self._endpoint = endpoint
+        self._first = first
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Connect."""
+        return self._endpoint.connect(protocolFactory).addCallback(self._say)
+
+    def _say(self, protocol: Any) -> Any:
+        protocol.transport.write(self._first)
+        return protocol
+
+
+@implementer(IStreamClientEndpoint)
 class Never:
     """An endpoint that takes its time.
 
@@ -63,14 +80,14 @@ class LoopbackStreams:
         self.asked: list[tuple[str, int]] = []
         self._reactor = reactor
 
-    def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:
+    def endpoint(self, host: str, port: int, first: bytes = b"") -> IStreamClientEndpoint:
         """Where a port of a peer is reached."""
         self.asked.append((host, port))
         plain = host.removesuffix(".mesh")
         if plain in ("homelab", "100.96.0.2", "fd74:6d6d:6573::2"):
             if port == 9:
                 return Failing(StreamError("homelab: nobody listens on port 9"))
-            return TCP4ClientEndpoint(self._reactor, LOOPBACK, port)
+            return Saying(TCP4ClientEndpoint(self._reactor, LOOPBACK, port), first)
         if plain == "slow":
             return self.never
         if plain == "late":

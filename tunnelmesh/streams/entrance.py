@@ -79,9 +79,8 @@ class Client(Protocol):
         :raises TunnelMeshError: if that cannot be.
         """
         held = Held()
-        await self.open(host, port, held)
+        await self.open(host, port, held, rest)
         self.transport.write(answer)
-        held.transport.write(rest)
         held.join(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -37,16 +37,20 @@ class Exchange(Protocol):
     :param client: who asks.
     :param request: its head, with the target that the server is asked for.
     :param body: what follows the head.
-    :param first: what of it is there already.
+    :param first: what came after the head so far.
+    :raises DecodeError: if that is malformed.
+
+    :ivar asking: what the server is to get first.
     """
 
     transport: Any
 
     def __init__(self, client: HttpProxy, request: Request, body: Body, first: bytes) -> None:
+        passed = replace(request, fields=end_to_end(request.fields) + _OURS)
+        self.asking = passed.encode() + body.receive(first)
         self._client: HttpProxy | None = client
-        self._request = request
+        self._version = request.version
         self._body = body
-        self._first = first
         self._collecting: Collecting | None = Collecting()  # until the answer's head is there
 
     @property
@@ -55,10 +59,8 @@ class Exchange(Protocol):
         return self._collecting is None
 
     def connectionMade(self) -> None:
-        """Ask the server."""
+        """Let each side hold back the other."""
         assert self._client is not None
-        request = replace(self._request, fields=end_to_end(self._request.fields) + _OURS)
-        self.transport.write(request.encode() + self._first)
         self.transport.registerProducer(self._client.transport, True)
         self._client.transport.registerProducer(self.transport, True)
 
@@ -131,6 +133,6 @@ class Exchange(Protocol):
                 whole = replace(answer, fields=fields + _OURS).encode()
                 client.transport.write(whole + data)
                 return
-            if self._request.version:
+            if self._version:
                 client.transport.write(replace(answer, fields=fields).encode())
             self._collecting = collecting = Collecting()

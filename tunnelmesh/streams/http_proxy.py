@@ -87,8 +87,7 @@ class HttpProxy(Client):
             host, port, authority, target = split_absolute(request.target)
             others = tuple(each for each in request.fields if each[0].lower() != "host")
             passed = replace(request, target=target, fields=(("Host", authority), *others))
-            body = body_of(request)
-            exchange = Exchange(self, passed, body, body.receive(found[1]))
+            exchange = Exchange(self, passed, body_of(request), found[1])
             self.do(self._forward(host, port, exchange))
 
     async def _tunnel(self, host: str, port: int, rest: bytes) -> None:
@@ -99,7 +98,7 @@ class HttpProxy(Client):
 
     async def _forward(self, host: str, port: int, exchange: Exchange) -> None:
         try:
-            await self.open(host, port, exchange)
+            await self.open(host, port, exchange, exchange.asking)
         except TunnelMeshError as error:
             self._refuse_stream(error)
         else:
