@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from types import SimpleNamespace
@@ -94,6 +95,7 @@ class HintTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """If it refuses, the hint has its reason, and the commands for root."""
+        self.patch(os, "geteuid", lambda: 1000)
         naming = self.start(Resolved)
         resolved: Any = naming._resolved
         resolved.answer.callback("Access denied")
@@ -102,6 +104,16 @@ class HintTests(SynchronousTestCase):
         self.assertIn("resolvectl dns tm0 100.96.0.1", hint)
         naming.stop()
         self.assertEqual(len(resolved.told), 1)
+
+    def test_not_running(self) -> None:
+        """If it refuses even root, it is another resolver that is in use here."""
+        self.patch(os, "geteuid", lambda: 0)
+        naming = self.start(Resolved)
+        resolved: Any = naming._resolved
+        resolved.answer.callback("Could not activate remote peer")
+        hint = naming.status()["hint"]
+        self.assertIn("Could not activate", hint)
+        self.assertIn("server=/mesh/100.96.0.1#53", hint)
 
     def test_stopped_meanwhile(self) -> None:
         """An answer that comes after the end changes nothing."""

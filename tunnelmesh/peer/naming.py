@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tunnelmesh.identity import MESH_PREFIX6, mesh_address6
 from tunnelmesh.names.resolved import Resolved, by_hand
 from tunnelmesh.names.server import NameServer
 from tunnelmesh.names.zone import DOMAIN, Address, Zone
+from tunnelmesh.wire.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from tunnelmesh.peer.node import Node
@@ -56,18 +58,14 @@ class Naming:
             self.hint = f"no name resolves: {error}"
             _log.warn("names of the mesh do not resolve: {error}", error=error)
             return
-        assert self._server.where is not None
+        where = self._server.where
+        assert where is not None
         if self._resolved.is_here:
             self.hint = "systemd-resolved has not answered yet"
-            telling = self._resolved.use(link, self._server.where, self._zone.apexes)
-            telling.addCallback(self._told, link)
+            telling = self._resolved.use(link, where, self._zone.apexes)
+            telling.addCallback(self._told, link, where, os.geteuid() == 0)
         else:
-            self.hint = (
-                f"this machine's resolver is not told: have it ask {self._server.where} for what "
-                f"ends in .{DOMAIN} (in dnsmasq: server=/{DOMAIN}/{_hash(self._server.where)}), "
-                "or use 'tunnelmesh ssh-config'"
-            )
-            _log.info("names: {hint}", hint=self.hint)
+            self._not_told("this machine has no systemd-resolved", _elsewhere(where))
 
     def stop(self) -> Deferred[str]:
         """Serve no more, and take back what systemd-resolved was told."""
@@ -85,18 +83,19 @@ class Naming:
             "hint": self.hint,
         }
 
-    def _told(self, wrong: str, link: str) -> None:
-        where = self._server.where
-        if where is None:
+    def _told(self, wrong: str, link: str, where: Endpoint, by_root: bool) -> None:
+        if self._server.where is None:
             return  # stopped meanwhile
-        if not wrong:
+        if wrong:
+            what_to_do = _elsewhere(where) if by_root else f"as root, {by_hand(link, where)}"
+            self._not_told(f"systemd-resolved does not take the domain ({wrong})", what_to_do)
+        else:
             self._link, self.hint = link, ""
             _log.info("names in .{domain} resolve on this machine", domain=DOMAIN)
-            return
-        self.hint = (
-            f"systemd-resolved does not take the domain ({wrong}): as root, {by_hand(link, where)}"
-        )
-        _log.warn("names: {hint}", hint=self.hint)
+
+    def _not_told(self, why: str, what_to_do: str) -> None:
+        self.hint = f"{why}: {what_to_do}"
+        _log.info("names of the mesh do not resolve yet; {hint}", hint=self.hint)
 
 
 class _Names:
@@ -123,6 +122,9 @@ class _Names:
         return None if remote is None else remote.name
 
 
-def _hash(where: Any) -> str:
-    """An endpoint as dnsmasq writes it."""
-    return f"{where.host}#{where.port}"
+def _elsewhere(where: Endpoint) -> str:
+    """What to do if it is up to another resolver."""
+    return (
+        f"have your resolver ask {where} for what ends in .{DOMAIN} (in dnsmasq: "
+        f"server=/{DOMAIN}/{where.host}#{where.port}), or use 'tunnelmesh ssh-config'"
+    )
