@@ -6,6 +6,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from scapy.packet import Packet
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import TimeoutError as TwistedTimeoutError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.bulk.packets import super_packet
@@ -288,6 +290,31 @@ class PacketTests(AccessTestCase):
         self.assertEqual(self.arrive(answer, UDP(sport=99, dport=4001)), [True, True])
         self.internet.run(121)
         self.assertEqual(self.arrive(answer, UDP(sport=99, dport=4001)), [False, False])
+
+
+class DevicelessTests(AccessTestCase):
+    """A machine without a device, which exposes two ports."""
+
+    rules = allow("here", "there", "tcp/22")
+
+    def test_plain_connection(self) -> None:
+        """A program elsewhere that connects to a port that is not allowed is refused."""
+        here = self.add("here")
+        expose = ((22, "127.0.0.1", 22), (80, "127.0.0.1", 80))
+        there = self.add("there", mode="userspace", expose=expose)
+        self.until(lambda: here.path_to("there") == "udp" == there.path_to("here"))
+        assert here.inner is not None
+        results: dict[int, Any] = {}
+        for port in (22, 80):
+            there.host.listenTCP(port, Factory.forProtocol(Protocol), interface="127.0.0.1")
+            address = str(node(there).membership.address)
+            endpoint = TCP4ClientEndpoint(here.inner, address, port, timeout=5)
+            connecting = endpoint.connect(Factory.forProtocol(Protocol))
+            connecting.addBoth(partial(results.__setitem__, port))
+            self.until(lambda port=port: port in results, 6)
+        self.assertIsInstance(results[22], Protocol)
+        self.assertIsInstance(results[80], Failure)
+        self.assertEqual(node(there).mesh.dropped[NOT_ALLOWED], 1)
 
 
 class RestartTests(AccessTestCase):
