@@ -5,6 +5,7 @@ One machine has a device, the other none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -71,10 +72,10 @@ class CrossingTests(WorldTestCase):
     """A program on a machine with a device, and services on one without."""
 
     def setUp(self) -> None:
-        """Both have met; the second exposes two ports, of which one is served."""
+        """Both have met; the second exposes some ports, of which one is served."""
         super().setUp()
         self.here = self.add("here")
-        expose = ((22, "127.0.0.1", 22), (80, "127.0.0.1", 80))
+        expose = tuple((port, "127.0.0.1", port) for port in (22, 80, 81, 82))
         self.there = self.add("there", mode="userspace", expose=expose)
         self.until(lambda: self.here.path_to("there") == "udp" == self.there.path_to("here"))
         self.there.host.listenTCP(22, Factory.forProtocol(Shouting), interface="127.0.0.1")
@@ -120,6 +121,27 @@ class CrossingTests(WorldTestCase):
         self.until(lambda: client.lost is not None)
         assert client.lost is not None
         self.assertTrue(client.lost.check(ConnectionLost))
+
+    def test_brief(self) -> None:
+        """A service that ends a connection as soon as it begins does so to the program as well."""
+
+        def serve(port: int, behave: Callable[[Any], object]) -> None:
+            brief = type("Brief", (Protocol,), {"connectionMade": lambda s: behave(s.transport)})
+            self.there.host.listenTCP(port, Factory.forProtocol(brief), interface="127.0.0.1")
+
+        def speak(transport: Any) -> None:
+            transport.write(b"no room today")
+            transport.loseConnection()
+
+        serve(81, lambda transport: transport.loseConnection())
+        serve(82, speak)
+        for port, got in ((81, b""), (82, b"no room today")):
+            connecting = self.connect(port)
+            self.until(lambda connecting=connecting: connecting.called)
+            client = self.successResultOf(connecting)
+            self.until(lambda client=client: client.lost is not None)
+            assert client.lost is not None
+            self.assertEqual((client.got, client.lost.type), (got, ConnectionDone))
 
     def test_refused(self) -> None:
         """A port that nothing listens on, and one that is not exposed, refuse at once."""
