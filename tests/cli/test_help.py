@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
+from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunnelmesh.cli import COMMANDS, main
+from tunnelmesh.cli import COMMANDS, _parser, main
 
 
 class HelpTests(SynchronousTestCase):
@@ -32,3 +34,26 @@ class HelpTests(SynchronousTestCase):
         """Each command has a help of its own."""
         for name in COMMANDS:
             self.assertTrue(self.help(name).startswith(f"usage: tunnelmesh {name} "))
+
+    def test_examples(self) -> None:
+        """Each command, and each of its actions, says what it does and how it is typed."""
+        seen = 0
+        for parser in parsers(_parser(list(COMMANDS.values()))):
+            seen += 1
+            self.assertTrue(parser.description, parser.prog)
+            heading, *lines = (parser.epilog or "").splitlines()
+            self.assertIn(heading, ("example:", "examples:"), parser.prog)
+            self.assertTrue(lines, parser.prog)
+            for line in lines:
+                self.assertTrue(line.startswith("  "), parser.prog)
+                self.assertIn(parser.prog, line, "an example is of the command itself")
+        self.assertGreater(seen, len(set(COMMANDS)))
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of all commands and of their actions."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield each
+                yield from parsers(each)

@@ -143,7 +143,7 @@ class UserUnitTests(ProcessTestCase):
         )
 
     def test_life(self) -> None:
-        """Installing joins, keeps the token nowhere, and has systemd start it; then it is undone."""
+        """Installing joins, keeps the token nowhere, and has systemd start it; and back."""
         token = self.token()
         words = ["--name=laptop", "--expose=22", f"--join={token}", "--proxy=none"]
         status, out, err = run("install", *self.here, *words)

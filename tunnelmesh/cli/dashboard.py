@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
+from tunnelmesh.cli.example import example
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -20,6 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Print a link, alone, on standard output: who opens it within ten minutes sees"
         " the mesh in a browser, and can invite and remove machines. It works once."
         " Run this on the coordinator's machine.",
+        **example("tunnelmesh dashboard"),
     )
     add_arguments(parser)
     parser.set_defaults(run=command(run))

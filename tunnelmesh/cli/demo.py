@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import command
+from tunnelmesh.cli.example import example
 
 if TYPE_CHECKING:
     from tunnelmesh.lab.demo.stage import Stage
@@ -33,8 +34,9 @@ def add_parser(subparsers: Subparsers) -> None:
         help="see it work on this machine alone",
         description="Build a small internet inside this machine, with two machines behind NATs of "
         "their own; let them meet, fetch a file, break their path, and take it all down again. "
-        "Takes less than 20 seconds, changes nothing, and needs no network.",
-        epilog=f"kinds of NAT: {', '.join(ALL)}",
+        "Takes less than 20 seconds, changes nothing, and needs no network. "
+        f"Kinds of NAT: {', '.join(ALL)}.",
+        **example("tunnelmesh demo", "tunnelmesh demo --nat symmetric full-cone"),
     )
     parser.add_argument(
         "--nat",

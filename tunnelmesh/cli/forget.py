@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
+from tunnelmesh.cli.example import example
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -18,6 +19,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="accept that a peer has a new key",
         description="Drop the key pinned for a name, so that the next one offered is believed. "
         "Compare fingerprints with the peer's owner first.",
+        **example("tunnelmesh forget homelab"),
     )
     parser.add_argument("peer", metavar="NAME")
     add_arguments(parser, json_too=False)

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tunnelmesh.cli.example import example
 from tunnelmesh.errors import LabError, TunnelMeshError
 from tunnelmesh.lab.kernel import KINDS, World, connectable, punchable, reenter
 from tunnelmesh.lab.kernel.control import ask, command_in, running, serve
@@ -25,15 +26,15 @@ PATIENCE = 10.0
 """Seconds that tearing down may take: mostly programs that are slow to end."""
 
 CHANGES = {
-    "show": ("draw the laboratory as it is now", []),
-    "change": ("make a site's gateway another kind", ["SITE", "KIND"]),
-    "block": ("drop all UDP, or one TCP port, at a site", ["SITE", "udp|tcp:PORT"]),
-    "unblock": ("drop nothing more at a site", ["SITE"]),
-    "roam": ("give a site another outside address", ["SITE"]),
-    "lose": ("lose a share of a site's packets; 0 ends it", ["SITE", "PERCENT"]),
-    "move": ("carry a host to another site", ["HOST", "SITE"]),
+    "show": ("draw the laboratory as it is now", [], ""),
+    "change": ("make a site's gateway another kind", ["SITE", "KIND"], "home symmetric"),
+    "block": ("drop all UDP, or one TCP port, at a site", ["SITE", "udp|tcp:PORT"], "home udp"),
+    "unblock": ("drop nothing more at a site", ["SITE"], "home"),
+    "roam": ("give a site another outside address", ["SITE"], "home"),
+    "lose": ("lose a share of a site's packets; 0 ends it", ["SITE", "PERCENT"], "home 5"),
+    "move": ("carry a host to another site", ["HOST", "SITE"], "laptop office"),
 }
-"""What can be done to a running laboratory, and with which words."""
+"""What can be done to a running laboratory, with which words, and an example of them."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -44,22 +45,41 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Real NATs on this machine, in network namespaces: a coordinator's machine, "
         "and two hosts behind gateways of the kinds you choose. Works without root where user "
         "namespaces do.",
+        **example(
+            "tunnelmesh lab up port-restricted symmetric",
+            "tunnelmesh lab exec laptop -- tunnelmesh status",
+            "tunnelmesh lab block home udp",
+        ),
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    up = actions.add_parser("up", help="build a laboratory and hold it until Ctrl-C")
+    up = _action(
+        actions, "up", "build a laboratory and hold it until Ctrl-C", "port-restricted symmetric"
+    )
     up.add_argument("home", metavar="A-KIND", choices=KINDS, help="the laptop's NAT")
     up.add_argument("office", metavar="B-KIND", choices=KINDS, help="the server's NAT")
-    actions.add_parser("kinds", help="list the kinds of NAT there are")
-    enter = actions.add_parser("exec", help="run a command on a host of the laboratory")
+    _action(actions, "kinds", "list the kinds of NAT there are")
+    enter = _action(
+        actions, "exec", "run a command on a host of the laboratory", "laptop -- tunnelmesh status"
+    )
     enter.add_argument("host", metavar="HOST")
     enter.add_argument("argv", metavar="-- COMMAND", nargs=argparse.REMAINDER)
-    for name, (text, words) in CHANGES.items():
-        change = actions.add_parser(name, help=text)
+    for name, (text, words, typed) in CHANGES.items():
+        change = _action(actions, name, text, typed)
         for word in words:
             change.add_argument("words", metavar=word, action="append")
         change.set_defaults(words=[])
-    actions.add_parser("down", help="end the laboratory, and clear up after any that was killed")
+    _action(actions, "down", "end the laboratory, and clear up after any that was killed")
     parser.set_defaults(run=run)
+
+
+def _action(actions: Subparsers, name: str, text: str, words: str = "") -> argparse.ArgumentParser:
+    """Say how an action is called.
+
+    :param words: an example of what follows its name.
+    """
+    described = f"{text[0].upper()}{text[1:]}."
+    typed = example(f"tunnelmesh lab {name} {words}".rstrip())
+    return actions.add_parser(name, help=text, description=described, **typed)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import add_arguments, command, lines
+from tunnelmesh.cli.example import example
 from tunnelmesh.cli.status import path_in_words
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "ping",
         help="ping a peer through the mesh",
         description="Ping a peer through the tunnel. Exits with 1 if nothing came back.",
+        **example("tunnelmesh ping homelab", "tunnelmesh ping 100.96.0.2 -c 1 --json"),
     )
     parser.add_argument("peer", metavar="PEER", help="a name or a mesh address")
     parser.add_argument("-c", dest="count", type=_count, default=4, metavar="N", help="times [4]")

@@ -29,14 +29,29 @@ def add_parser(subparsers: Subparsers) -> None:
         ),
     )
     verbs = parser.add_subparsers(metavar="check|show|reload", required=True)
-    check = verbs.add_parser("check", help="say whether a file of rules is in order")
+    check = verbs.add_parser(
+        "check",
+        help="say whether a file of rules is in order",
+        description="Say whether a file of rules is in order, before the coordinator reads it.",
+        **example("tunnelmesh policy check rules.toml"),
+    )
     check.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="[the running coordinator's]"
     )
     check.set_defaults(run=command(_check))
-    show = verbs.add_parser("show", help="show the rules that are in force")
+    show = verbs.add_parser(
+        "show",
+        help="show the rules that are in force",
+        description="Show the rules that are in force on the running coordinator.",
+        **example("tunnelmesh policy show", "tunnelmesh policy show --json"),
+    )
     show.set_defaults(run=command(_show))
-    reload = verbs.add_parser("reload", help="read the file now, not within two seconds")
+    reload = verbs.add_parser(
+        "reload",
+        help="read the file now, not within two seconds",
+        description="Have the running coordinator read its file of rules now.",
+        **example("tunnelmesh policy reload"),
+    )
     reload.set_defaults(run=command(_reload))
     for verb in (check, show, reload):
         add_arguments(verb, json_too=verb is show)

@@ -83,8 +83,8 @@ _IN_WORDS = {
         "luck or a predictable NAT, and two symmetric NATs stay on the relay."
     ),
     Flavour.UDP_BLOCKED: (
-        "UDP does not get out, or no answer gets back: everything goes through the coordinator. "
-        "Allowing outbound UDP would make direct connections possible."
+        "UDP does not get out, or no answer gets back, so that there is nothing to punch a hole "
+        "with. What can be direct over TCP is; all else goes through the coordinator."
     ),
     Flavour.UNKNOWN: (
         "The NAT could not be fully classified: direct connections are tried with every peer."

@@ -13,7 +13,6 @@ from tunnelmesh.paths.path_mtu import BASE
 from tunnelmesh.peer import hard_verdict
 from tunnelmesh.peer.absence import age
 from tunnelmesh.peer.remote import Remote
-from tunnelmesh.peer.status import milliseconds
 from tunnelmesh.wire.signal import Describe
 
 _SHORT = {
@@ -24,7 +23,7 @@ _SHORT = {
     Flavour.PORT_RESTRICTED: "port-restricted NAT",
     Flavour.SYMMETRIC: "symmetric NAT",
     Flavour.UDP_BLOCKED: "UDP blocked",
-    Flavour.UNKNOWN: "NAT not classified yet",
+    Flavour.UNKNOWN: "NAT not known",
 }
 
 _LINKS = {"ssh": "SSH", "websocket": "WebSocket"}
@@ -138,7 +137,7 @@ def _evidence(remote: Remote, own: Describe, failures: dict[str, str]) -> tuple[
     lines = [f"you: {_side(own)}", f"they: {_side(pursuit.them)}", *_since(remote)]
     health = remote.ladder.health
     if health is not None and health.rtt is not None:
-        lines.append(f"round trip on this path: {milliseconds(health.rtt)} ms")
+        lines.append(f"round trip on this path: {health.rtt * 1000:.1f} ms")
     if remote.path_mtu is not None:
         lines.append(f"longest packet that this path carries whole: {remote.path_mtu} bytes")
     lines += [
