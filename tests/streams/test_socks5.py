@@ -89,6 +89,14 @@ class ConnectTests(Socks5TestCase):
         server.transport.resumeProducing()
         self.until(lambda: len(server.heard) == 2_000_000, 60)
 
+    def test_back_pressure_while_connecting(self) -> None:
+        """Nothing is read from a client until there is somewhere to put it."""
+        client = self.say(GREETING + ask("slow", 80))
+        self.until(lambda: self.streams.asked)
+        client.transport.write(b"x" * 2_000_000)
+        self.run_for(2)
+        self.assertGreater(len(client.transport.dataBuffer), 1_000_000)
+
 
 class RefusalTests(Socks5TestCase):
     """What does not go through."""
