@@ -241,6 +241,35 @@ class OneAtATimeTests(HardCase):
         self.ask(a, b, PREPARING + LONGEST)
         self.assertIsNotNone(self.number(a))
 
+    def leave(self, side: Presence, now: float) -> None:
+        """It goes offline."""
+        del self.online[side.member.address]
+        side.lines.clear()
+        self.rendezvous.left(side, now)
+
+    def test_left_while_preparing(self) -> None:
+        """Who goes away having prepared takes the meeting along; the next pair begins at once."""
+        a, b = self.member(1, RANDOM), self.member(2)
+        self.ask(a, b)
+        self.prepare(a)
+        number = self.number(b)
+        assert number is not None
+        self.leave(a, 0.2)
+        self.rendezvous.prepared(b, Prepared(number, Endpoint("198.51.100.2", 4002)), 0.3)
+        self.assertEqual(self.met(b), [])
+        d = self.member(4, RANDOM)
+        self.ask(d, b, 0.4)
+        self.assertIsNotNone(self.number(d))
+
+    def test_left_while_punching(self) -> None:
+        """The same while both fire: whoever waited for their networks waits no longer."""
+        a, b, c = self.member(1, RANDOM), self.member(2), self.member(3)
+        self.meet(a, b, 0.0)
+        self.ask(c, a, 1.0)
+        self.assertIsNone(self.number(c))
+        self.leave(b, 2.0)
+        self.assertIsNotNone(self.number(c))
+
     def test_late_answer(self) -> None:
         """An answer to a meeting that is over by then begins nothing."""
         a, b, c = self.member(1, RANDOM), self.member(2), self.member(3)

@@ -154,7 +154,7 @@ class RendezvousTests(SynchronousTestCase):
         self.b.description = None
         self.ask(0)
         del self.online[self.b.member.address]
-        self.rendezvous.left(self.b)
+        self.rendezvous.left(self.b, 0.0)
         self.rendezvous.described(self.b, 1)
         self.assertEqual(self.met(self.link_a), [])
 

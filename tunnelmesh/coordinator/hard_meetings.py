@@ -184,6 +184,11 @@ class HardMeetings:
             self.hit += 1
             self._failures.pop(meeting.networks, None)
 
+    def left(self, side: Presence, now: float) -> None:
+        """A peer is gone, and with it its meetings: the networks are free for others."""
+        for meeting in [each for each in self._meetings.values() if side in each.sides]:
+            self._end(meeting, now)
+
     def _failed(self, meeting: _Meeting, now: float, whole: bool) -> None:
         if meeting.hit is not None:
             return
@@ -201,9 +206,13 @@ class HardMeetings:
     def _end_overdue(self, now: float) -> None:
         """End the meetings of which nothing was heard."""
         for meeting in [each for each in self._meetings.values() if now >= each.until]:
-            if meeting.approach is not None:
-                self._failed(meeting, now, whole=False)
-            self._forget(meeting)
+            self._end(meeting, now)
+
+    def _end(self, meeting: _Meeting, now: float) -> None:
+        """End a meeting without having heard of its end."""
+        if meeting.approach is not None:
+            self._failed(meeting, now, whole=False)
+        self._forget(meeting)
 
     def _forget(self, meeting: _Meeting) -> None:
         self._release(meeting)

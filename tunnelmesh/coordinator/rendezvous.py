@@ -122,14 +122,13 @@ class Rendezvous:
     def punched(self, presence: Presence, report: signal.Punched, now: float) -> None:
         """A peer's hard punch is over: let one begin that waited for it."""
         self.hard.punched(presence, report, now)
-        postponed, self._postponed = self._postponed, {}
-        for asker, other in postponed.values():
-            if self._online.get(asker.member.address) is asker:
-                self.asked(asker, other.member.address, now)
+        self._hold_postponed(now)
 
-    def left(self, presence: Presence) -> None:
+    def left(self, presence: Presence, now: float) -> None:
         """A peer is not online any more."""
         self._waiting.pop(presence.member.address, None)
+        self.hard.left(presence, now)
+        self._hold_postponed(now)
 
     def _wait(self, silent: Presence, other: Presence) -> None:
         """A meeting needs both descriptions; peers send theirs soon after signing in."""
@@ -140,6 +139,13 @@ class Rendezvous:
         pair = frozenset((asker.member.address, other.member.address))
         if len(self._postponed) < MOST_POSTPONED:
             self._postponed[pair] = asker, other
+
+    def _hold_postponed(self, now: float) -> None:
+        """A hard meeting is over: hold those that waited for it."""
+        postponed, self._postponed = self._postponed, {}
+        for asker, other in postponed.values():
+            if self._online.get(asker.member.address) is asker:
+                self.asked(asker, other.member.address, now)
 
     def _meet(self, asker: Presence, other: Presence, now: float) -> None:
         a, b = asker, other

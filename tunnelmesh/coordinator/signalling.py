@@ -228,7 +228,7 @@ class Signalling:
         _log.info("{name} is offline: {reason}", name=member.name, reason=reason)
         del self._online[member.address]
         self.relay.left(presence)
-        self.rendezvous.left(presence)
+        self.rendezvous.left(presence, self._reactor.seconds())
         for each in self.attendants:
             each.left(presence)
         if member.key in self._members:
