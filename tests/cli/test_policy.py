@@ -31,7 +31,7 @@ class PolicyTests(CommandTestCase):
         """A file can be checked without a coordinator."""
         file = self.state / "rules.toml"
         self.addCleanup(file.unlink)
-        file.write_text('[groups]\na = ["laptop"]\n')
+        file.write_text('allow = []\n[groups]\na = ["laptop"]\n')
         status, out, _ = self.run_command("policy", "check", str(file))
         self.assertEqual((status, out), (0, f"{file}: 1 group and 0 entries, in order\n"))
         file.write_text("[group]\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,11 +57,21 @@ class ParseTests(SynchronousTestCase):
         )
 
     def test_nothing_allowed(self) -> None:
-        """Without entries nothing is allowed, which is worth a word."""
-        for text in ("", "allow = []", "[groups]\na = []"):
-            policy = parse(text.encode(), "rules.toml")
-            self.assertEqual(policy.allow, ())
-            self.assertIn("nothing is allowed", policy.doubts([])[0])
+        """Nothing is allowed where that is written, which is worth a word; a file that is empty, or
+        not written to its end yet, is a mistake."""
+        policy = parse(b"allow = []", "rules.toml")
+        self.assertEqual(policy.allow, ())
+        self.assertEqual(policy.doubts([]), ["nothing is allowed"])
+        for data in (b"", b"[groups]\na = []"):
+            error = self.assertRaises(PolicyError, parse, data, "rules.toml")
+            self.assertIn("write: allow = []", str(error))
+
+    def test_documented(self) -> None:
+        """The example in the how-to is in order."""
+        page = Path(__file__).parents[2] / "docs" / "howto" / "access.md"
+        example = page.read_text("utf-8").split("```toml\n")[1].split("```")[0]
+        policy = parse(example.encode(), "rules.toml")
+        self.assertEqual(len(policy.allow), 2)
 
     def test_mistakes(self) -> None:
         """Each mistake is told with the file, the place, and what may have been meant."""

@@ -84,7 +84,7 @@ class Policy:
 
     def doubts(self, members: Collection[str]) -> list[str]:
         """What may be a mistake, though it need not, given the names of all members."""
-        doubts = [] if self.allow else ["nothing is allowed: there is no [[allow]]"]
+        doubts = [] if self.allow else ["nothing is allowed"]
         for name in sorted(self.names.difference(members)):
             near = _near(name, members)
             doubts.append(
@@ -113,7 +113,9 @@ def parse(data: bytes, file: str) -> Policy:
     try:
         _known(content, _KEYS, "the file")
         groups = _groups(content.get("groups", {}))
-        entries = content.get("allow", [])
+        if "allow" not in content:  # as in a file that an editor has only begun to write
+            raise PolicyError("there is no [[allow]]; to allow nothing at all, write: allow = []")
+        entries = content["allow"]
         if not isinstance(entries, list) or len(entries) > MOST:
             raise PolicyError(f"allow must be entries that begin with [[allow]], at most {MOST}")
         return Policy(groups, tuple(_entry(entry, n, groups) for n, entry in enumerate(entries, 1)))
