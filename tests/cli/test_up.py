@@ -66,6 +66,7 @@ class BackgroundTests(ProcessTestCase):
         for words, complaint in (
             ([], "has not joined a mesh yet: run 'tunnelmesh invite'"),
             (["tm1:AAAA"], "mistyped or cut off"),
+            (["tm1:AAAA", "--user=no-such-user"], "there is no user 'no-such-user'"),
         ):
             up = self.run_here("up", "--detach", "--state-dir=other", *words)
             self.assertEqual((up.returncode, up.stdout), (1, ""))

@@ -103,6 +103,8 @@ class Peer(MultiService):
         if membership is None:
             assert token is not None
             membership = await self._join(token, identity)
+        else:
+            _log.info("{name} is {address}", name=membership.name, address=membership.address)
         node = Node(self.config, self._reactor, self._system, identity, membership, self._expelled)
         try:
             node.start()
