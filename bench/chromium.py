@@ -174,7 +174,7 @@ def start(reactor: Any, folder: Path) -> Chromium:
     if program is None:
         raise FileNotFoundError("chromium is not installed")
     browser = Chromium()
-    options = [program, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"]
+    options = [program, *_OPTIONS, f"--user-data-dir={folder.absolute()}", "about:blank"]
     fds: dict[int, int | str] = {0: "w", 1: "r", 2: "r", 3: "w", 4: "r"}
     reactor.spawnProcess(browser, program, options, env=None, childFDs=fds)
     return browser

@@ -137,7 +137,8 @@ class Reports:
     def _tell_all(self) -> None:
         watch = Watch(self.every)
         for presence in list(self.present.values()):
-            presence.send(watch)
+            if presence.lines:  # or its last one is just being lost
+                presence.send(watch)
 
     def _take(self, teller: IPv4Address, report: PathReport) -> None:
         told = self.paths.setdefault(teller, {})
