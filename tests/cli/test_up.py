@@ -61,8 +61,12 @@ class BackgroundTests(ProcessTestCase):
         self.assertEqual((up.returncode, up.stderr), (0, ""))
         self.assertEqual(self.run_here("down", "--state-dir=peer").returncode, 0)
 
+        down = self.run_here("down", "--state-dir=coordinator")
+        self.assertEqual((down.returncode, down.stdout), (0, "the coordinator has ended\n"))
+
     def test_cannot(self) -> None:
-        """What keeps a peer from running is told in its own words, in one line."""
+        """What keeps a peer from running is told in its own words, in one line; a setting that
+        cannot be is wrong usage, before anything starts."""
         for words, complaint in (
             ([], "has not joined a mesh yet: run 'tunnelmesh invite'"),
             (["tm1:AAAA"], "mistyped or cut off"),
@@ -73,17 +77,10 @@ class BackgroundTests(ProcessTestCase):
             self.assertIn(complaint, up.stderr)
             self.assertEqual(up.stderr.count("\n"), 1)
 
-    def test_coordinator_down(self) -> None:
-        """A coordinator is stopped the same way."""
-        down = self.run_here("down", "--state-dir=coordinator")
-        self.assertEqual((down.returncode, down.stdout), (0, "the coordinator has ended\n"))
-
-    def test_wrong_setting(self) -> None:
-        """A setting that cannot be is wrong usage, before anything starts."""
-        up = self.run_here("up", "-d", "--state-dir=other", "--udp-port=x")
+        up = self.run_here("up", "-d", "--state-dir=third", "--udp-port=x")
         self.assertEqual(up.returncode, 2)
         self.assertIn("--udp-port must be a port", up.stderr)
-        self.assertFalse((self.folder / "other").exists())
+        self.assertFalse((self.folder / "third").exists())
 
 
 class TerminalTests(ProcessTestCase):
