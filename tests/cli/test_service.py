@@ -111,6 +111,7 @@ class UnitTests(SynchronousTestCase):
             (["--udp-port=x"], "--udp-port must be a port"),
             (["--https-port=1"], "--https-port is not a setting of a peer"),
             (["--state-dir=/srv/mesh"], "below /var/lib"),
+            (["--state-dir=/var/lib/../spool"], "below /var/lib"),
             (["--user=nobody"], "a user of its own"),
         ):
             status, out, err = run("install", *words)

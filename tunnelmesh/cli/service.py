@@ -189,7 +189,7 @@ def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         if args.role == "peer":
             settings.setdefault("mode", "userspace")
         return settings, config.state_dir if state_dir else default_state_dir()
-    where = config.state_dir if state_dir else STATE / "tunnelmesh"
+    where = Path(os.path.normpath(config.state_dir)) if state_dir else STATE / "tunnelmesh"
     if STATE not in where.parents:
         raise ConfigError(f"--state-dir: systemd keeps its services' state below {STATE}")
     return settings, where
