@@ -100,6 +100,8 @@ class PackagingTests(SynchronousTestCase):
         )
         sources = (ROOT / "tunnelmesh").rglob("*.py")
         expected = {source.relative_to(ROOT).as_posix() for source in sources}
+        pages = (ROOT / "tunnelmesh" / "coordinator" / "dashboard" / "files").iterdir()
+        expected |= {page.relative_to(ROOT).as_posix() for page in pages}
         self.assertLessEqual(expected | {"tunnelmesh/py.typed"}, inside)
         bin = self.install(wheel)
         self.check_installed(bin, bin.parent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.task import deferLater
 
 from tunnelmesh.control import stopping
-from tunnelmesh.errors import NotRunningError, UnknownPeerError
+from tunnelmesh.errors import NotRunningError, TunnelMeshError, UnknownPeerError
 from tunnelmesh.nat.candidates import behaviour_of
 from tunnelmesh.peer import prospects, rules_verdict, status
 from tunnelmesh.peer.echo import Echoes
@@ -114,6 +114,9 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         yield await joined().standing.leave(force="force" in query)
         reactor.callLater(0, reactor.stop)
 
+    def dashboard(_: dict[str, str]) -> Answer:
+        raise TunnelMeshError("this is a peer: 'tunnelmesh dashboard' is for the coordinator")
+
     return {
         "POST /rename": rename,
         "POST /leave": leave,
@@ -124,6 +127,7 @@ def routes(peer: Peer, reactor: Any) -> dict[str, Route]:
         "/explain": show_explain,
         "/netcheck": netcheck,
         "/forget": forget,
+        "/dashboard": dashboard,
         "/metrics": lambda _: {"text": status.metrics(joined()).decode()},
         "/stop": stopping(reactor, "peer"),
     }
