@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.cli.processes import ProcessTestCase
-from tunnelmesh.cli import main, service
+from tunnelmesh.cli import main, service, systemd
 
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >> "$(dirname "$0")/asked"
@@ -135,7 +135,7 @@ class UserUnitTests(ProcessTestCase):
         self.state = home / "state"
         self.patch(os, "environ", os.environ | {"XDG_CONFIG_HOME": str(self.config)})
         os.environ["PATH"] = f"{tools}:{os.environ['PATH']}"
-        self.patch(service, "BOOTED", home)
+        self.patch(systemd, "BOOTED", home)
         self.which = ["--user-unit"]
         self.here = [*self.which, f"--state-dir={self.state}"]
         # What systemd would start answers at once.

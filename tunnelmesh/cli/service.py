@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from tunnelmesh.cli import options
 from tunnelmesh.cli.ask import ask, command
 from tunnelmesh.cli.background import PATIENCE, POLL, detach, stop
 from tunnelmesh.cli.example import example
+from tunnelmesh.cli.systemd import Place, is_booted, toml, write
 from tunnelmesh.cli.unit import NAMES, STATE, WRONG_USAGE, Role, system_unit, user_unit
 from tunnelmesh.cli.up import TWISTD
 from tunnelmesh.config import Config, CoordinatorConfig, PeerConfig, default_state_dir, load
@@ -26,11 +26,6 @@ from tunnelmesh.errors import ConfigError, NotRunningError, TunnelMeshError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
-BOOTED = Path("/run/systemd/system")
-"""Is there where systemd runs the machine (sd_booted(3))."""
-
-ETC = Path("/etc")
 
 HOMES = (Path("/home"), Path("/root"))
 """What services do not see."""
@@ -97,39 +92,8 @@ def _add_which(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Place:
-    """Where a service's files are, and who starts it."""
-
-    def __init__(self, role: Role, of_user: bool) -> None:
-        self.name = NAMES[role]
-        self.of_user = of_user
-        home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        units = home / "systemd" / "user" if of_user else ETC / "systemd" / "system"
-        self.unit = units / self.name
-        self.config = (home if of_user else ETC) / "tunnelmesh" / f"{role}.toml"
-
-    def systemctl(self, *words: str) -> str:
-        """Ask systemd.
-
-        :raises TunnelMeshError: with what it says is wrong.
-        """
-        argv = ["systemctl", *(["--user"] if self.of_user else []), *words]
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True)
-        except OSError as error:
-            raise TunnelMeshError(f"systemctl cannot be run: {error.strerror}") from None
-        if done.returncode and words[0] not in ("is-active", "is-enabled"):
-            raise TunnelMeshError(f"{' '.join(argv)}: {done.stderr.strip() or 'failed'}")
-        return done.stdout.strip()
-
-    def may_write(self) -> None:
-        """:raises TunnelMeshError: if this is not for who runs this."""
-        if not self.of_user and os.geteuid() != 0:
-            raise TunnelMeshError("only root installs services: try sudo, or --user-unit")
-
-
 def _install(args: argparse.Namespace) -> int:
-    place = _Place(args.role, args.user_unit)
+    place = Place(args.role, args.user_unit)
     try:
         settings, state_dir = _settings(args)
     except ConfigError as error:
@@ -150,9 +114,9 @@ def _install(args: argparse.Namespace) -> int:
         _see_that_it_can_run(place, state_dir)
     if args.role == "peer":
         _join(settings, token, state_dir)
-    _write(place.config, "".join(f"{key} = {_toml(v)}\n" for key, v in settings.items()), 0o600)
-    _write(place.unit, unit, 0o644)
-    if not BOOTED.is_dir():
+    write(place.config, "".join(f"{key} = {toml(v)}\n" for key, v in settings.items()), 0o600)
+    write(place.unit, unit, 0o644)
+    if not is_booted():
         print(f"{place.unit} is written; systemd does not run here. Where it does, say")
         print(f"  systemctl {'--user ' if place.of_user else ''}enable --now {place.name}")
         return 0
@@ -199,7 +163,7 @@ _PATHS = {*_FILES, "policy"}
 """Settings that are paths, which the service must have whole."""
 
 
-def _see_that_it_can_run(place: _Place, state_dir: Path) -> None:
+def _see_that_it_can_run(place: Place, state_dir: Path) -> None:
     """:raises TunnelMeshError: if the unit would fail, or get in another's way."""
     for prefix in (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()):
         if any(home in prefix.parents for home in HOMES):
@@ -231,7 +195,7 @@ def _join(settings: Mapping[str, Any], token: object, state_dir: Path) -> None:
         # Not on a command line, which everybody can see.
         told = {k: settings[k] for k in ("name", "proxy") if k in settings} | {"join": token}
         config = Path(folder) / "join.toml"
-        _write(config, "".join(f"{key} = {_toml(value)}\n" for key, value in told.items()), 0o600)
+        write(config, "".join(f"{key} = {toml(value)}\n" for key, value in told.items()), 0o600)
         ours = ["tunnelmesh", "--role=peer", "--mode=userspace", "--no-port-mapping"]
         words = [f"--state-dir={state_dir}", f"--config={config}"]
         try:
@@ -241,7 +205,7 @@ def _join(settings: Mapping[str, Any], token: object, state_dir: Path) -> None:
                 stop(state_dir)
 
 
-def _until_it_runs(place: _Place, role: str, state_dir: Path) -> str:
+def _until_it_runs(place: Place, role: str, state_dir: Path) -> str:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with suppress(TunnelMeshError):
@@ -258,23 +222,23 @@ def _until_it_runs(place: _Place, role: str, state_dir: Path) -> str:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    place = _Place(args.role, args.user_unit)
+    place = Place(args.role, args.user_unit)
     place.may_write()
     if not place.unit.exists():
         raise TunnelMeshError(f"there is no {place.unit}")
-    if BOOTED.is_dir():
+    if is_booted():
         place.systemctl("disable", "--now", place.name)
     place.unit.unlink()
     place.config.unlink(missing_ok=True)
-    if BOOTED.is_dir():
+    if is_booted():
         place.systemctl("daemon-reload")
     print(f"{place.name} is gone; its key and state are kept")
     return 0
 
 
 def _status(args: argparse.Namespace) -> int:
-    place = _Place(args.role, args.user_unit)
-    installed, booted = place.unit.exists(), BOOTED.is_dir()
+    place = Place(args.role, args.user_unit)
+    installed, booted = place.unit.exists(), is_booted()
     asked = installed and booted
     enabled = place.systemctl("is-enabled", place.name) if asked else None
     active = place.systemctl("is-active", place.name) if asked else None
@@ -288,21 +252,3 @@ def _status(args: argparse.Namespace) -> int:
     else:
         print(f"{place.name} is {active}, and {enabled} at the start of the machine")
     return 0 if active == "active" else 1
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, mode)
-            file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise TunnelMeshError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _toml(value: object) -> str:
-    """A value as TOML has it: its texts are JSON's, if they have no control characters."""
-    return json.dumps(value, ensure_ascii=False)
