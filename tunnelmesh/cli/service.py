@@ -112,6 +112,13 @@ def _install(args: argparse.Namespace) -> int:
     place.may_write()
     if not place.of_user:
         _see_that_it_can_run(place, state_dir)
+    if is_booted() and place.systemctl("is-active", place.name) != "active":
+        with suppress(NotRunningError):
+            ask(state_dir, "status")
+            raise TunnelMeshError(
+                f"TunnelMesh already runs with the state directory {state_dir}: stop it with "
+                "'tunnelmesh down'"
+            )
     if args.role == "peer":
         _join(settings, token, state_dir)
     write(place.config, "".join(f"{key} = {toml(v)}\n" for key, v in settings.items()), 0o600)
