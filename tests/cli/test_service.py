@@ -163,6 +163,7 @@ class UserUnitTests(ProcessTestCase):
         self.assertEqual(
             self.asked.read_text().splitlines(),
             [
+                "--user is-active tunnelmesh.service",
                 "--user daemon-reload",
                 "--user enable tunnelmesh.service",
                 "--user restart tunnelmesh.service",
@@ -180,6 +181,13 @@ class UserUnitTests(ProcessTestCase):
             run("status", *self.which), (1, "tunnelmesh.service is not installed\n", "")
         )
         self.assertEqual(run("uninstall", *self.which)[0], 1)
+
+    def test_another_runs(self) -> None:
+        """A peer that somebody runs by hand is not taken for the service."""
+        (self.asked.parent / "systemctl").write_text("#!/bin/sh\necho inactive\n")
+        status, _, err = run("install", *self.here)
+        self.assertEqual(status, 1)
+        self.assertIn("stop it with 'tunnelmesh down'", err)
 
     def test_not_joined(self) -> None:
         """Without an invitation, or with a wrong one, nothing is installed and it is told why."""
