@@ -192,6 +192,7 @@ class RenamedTests(StandingTestCase):
         there.start()
         self.until(lambda: there.path_to("here"))
         self.assertEqual(node(there).membership.name, "cellar")
+        self.assertEqual(self.names(here), ["cellar"])
 
     def test_taken(self) -> None:
         """Two who want one name at once: one has it, the other is told why not."""
