@@ -8,7 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT
+from threading import Event
+from types import SimpleNamespace
 
+from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tunnelmesh import privileges
@@ -57,6 +60,29 @@ class AccountTests(SynchronousTestCase):
         self.assertIsNone(privileges.account(None))
         self.patch(os, "geteuid", lambda: NOBODY.pw_uid)
         self.assertIsNone(privileges.account("nobody"))
+
+
+class ThreadTests(SynchronousTestCase):
+    """Rights are each thread's own."""
+
+    def test_ended(self) -> None:
+        """Threads that have looked up names are gone, and new ones can be made."""
+        pool = ThreadPool(0, 4)
+        pool.start()
+        self.addCleanup(pool.stop)
+        done = Event()
+        pool.callInThread(done.set)
+        self.assertTrue(done.wait(10))
+        privileges._end_threads(SimpleNamespace(threadpool=pool))
+        self.assertFalse([thread for thread in pool.threads if thread.is_alive()])
+        self.assertEqual((pool.min, pool.max), (0, 4))
+        again = Event()
+        pool.callInThread(again.set)
+        self.assertTrue(again.wait(10))
+
+    def test_none(self) -> None:
+        """A reactor that has never needed any gets none."""
+        privileges._end_threads(SimpleNamespace(threadpool=None))
 
 
 class HandOverTests(SynchronousTestCase):
