@@ -90,7 +90,7 @@ class HandOverTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         needs_root()
-        self.folder = Path(self.mktemp())
+        self.folder = Path(self.mktemp()).resolve()
         self.folder.mkdir()
         self.state = self.folder / "state"
         self.state.mkdir()
@@ -113,6 +113,17 @@ class HandOverTests(SynchronousTestCase):
         (self.state / "hard").hardlink_to(victim)
         privileges._hand_over(self.state, self.nobody)
         self.assertEqual(victim.stat().st_uid, 0)
+
+    def test_linked_directory(self) -> None:
+        """A directory is handed over by its own name only, wherever in it there is a link."""
+        secret = self.folder / "root"
+        (secret / "state").mkdir(parents=True)
+        (self.folder / "link").symlink_to(secret)
+        (self.folder / "straight").symlink_to(secret / "state")
+        for path in (self.folder / "link" / "state", self.folder / "straight"):
+            error = self.assertRaises(ConfigError, privileges._hand_over, path, self.nobody)
+            self.assertIn(f"--state-dir={secret.resolve()}/state", str(error))
+        self.assertEqual((secret / "state").stat().st_uid, 0)
 
     def test_somebody_elses(self) -> None:
         """A directory of a third user is left alone."""

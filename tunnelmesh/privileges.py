@@ -122,10 +122,14 @@ def _hand_over(state_dir: Path, to: Account) -> None:
     Whoever had it before may have put links there, symbolic or hard, to what is not theirs: those
     stay as they are. The descriptor holds on to what was looked at.
 
-    :raises ConfigError: if the directory is somebody else's.
+    :raises ConfigError: if the directory is somebody else's, or a link leads to it: who put that
+        there may have meant another directory of root's.
     """
     directory = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
     try:
+        real = os.readlink(f"/proc/self/fd/{directory}")
+        if real != os.path.abspath(state_dir):
+            raise ConfigError(f"{state_dir} is a link: with --user, give --state-dir={real}")
         if os.fstat(directory).st_uid not in (0, to.uid):
             owner = os.fstat(directory).st_uid
             raise ConfigError(
