@@ -69,8 +69,9 @@ class Pair:
     :ivar accepted: what each side was opened, as transports.
     """
 
-    def __init__(self, **line: Any) -> None:
+    def __init__(self, room: tuple[int, int] = (1420, 1420), **line: Any) -> None:
         self.clock = Clock()
+        self.room = room
         self.line = Line(self.clock, **line)
         self.accepted: list[Any] = []
         self.accept: Callable[[Any], None] = self.accepted.append
@@ -83,7 +84,9 @@ class Pair:
         def send(messages: Sequence[bytes]) -> None:
             self.line.carry(messages, lambda message: self._deliver(first, message))
 
-        return Association(self.clock, send, lambda transport: self.accept(transport))
+        return Association(
+            self.clock, send, lambda: self.room, lambda transport: self.accept(transport)
+        )
 
     def _deliver(self, from_here: bool, message: bytes) -> None:
         decoded = control.decode(message)

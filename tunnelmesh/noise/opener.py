@@ -127,7 +127,8 @@ class RecordOpener:
                 read_described(memory, start, stop, size)
             else:
                 memory[start : start + VIRTIO_SIZE] = EMPTY
-                if ip.packet_length(memory, start + VIRTIO_SIZE) != stop - start - VIRTIO_SIZE:
+                is_control = memory[start + VIRTIO_SIZE] >> 4 == 0
+                if not is_control and ip.packet_length(memory, start + VIRTIO_SIZE) != stop - start - VIRTIO_SIZE:
                     raise DecodeError("record's packet is not as long as its IP header says")
         except DecodeError:
             self._counters.malformed_packets += 1

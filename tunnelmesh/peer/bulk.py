@@ -43,6 +43,11 @@ class Bulk:
         self._confirm_by: float | None = None
         self._way: Way | None = None
 
+    @property
+    def agreed(self) -> bool:
+        """Whether it is known that the remote peer opens records."""
+        return self._cipher is not None
+
     def established(self, now: float) -> list[bytes]:
         """There is a new session.
 

@@ -28,6 +28,9 @@ FULL_SIZE = 1420 + OVERHEAD
 """Bytes of the largest datagram that traffic sends: a packet as long as the device takes. Larger
 pings would prove what is not needed, smaller ones would not prove enough."""
 
+LONGEST = 1 << 16
+"""Bytes of the longest control message: what goes into a record."""
+
 TOLD = 20.0
 """Times a second, and at once, that the kernel is told of packets too long for this peer's path:
 each of its flows needs it once, and a flow that does not listen must not make work."""
@@ -111,6 +114,23 @@ class Carrier:
         if fitting:
             self.perform(self.tunnel.send(fitting, now), now)
         return self._too_long(long[0], mtu, form, now)
+
+    def room(self) -> tuple[int, int]:
+        """Bytes of the longest message that goes as one datagram; and in parts, if it is longer."""
+        single = self.mtu or FULL_SIZE - OVERHEAD
+        return single, LONGEST if self.bulk.agreed else single
+
+    def send_long(self, messages: Sequence[bytes], now: float) -> None:
+        """Carry control messages that may be longer than a datagram; see :meth:`room`."""
+        single, longest = self.room()
+        long = [message for message in messages if single < len(message) <= longest]
+        form = self._form(now) if long else None
+        if form is not None:
+            for message in long:
+                self.perform(self.tunnel.send_long(message, form, now), now)
+        short = [message for message in messages if len(message) <= single]
+        if short:
+            self.perform(self.tunnel.send(short, now), now)
 
     def send_bulk(self, packet: SuperPacket, now: float) -> list[bytes]:
         """Carry a super-packet to the peer; its buffer is not what it was afterwards.

@@ -185,6 +185,20 @@ class Remote:
         self._timer.by(now + LOOK)
         return told
 
+    def room(self) -> tuple[int, int]:
+        """Bytes of the longest control message that goes whole; and in parts."""
+        return self._carrier.room()
+
+    def send_long(self, messages: Sequence[bytes]) -> None:
+        """Carry a batch of control messages, as long as :meth:`room` says, to the peer."""
+        if self._forgotten:
+            return
+        now = self._now()
+        self.wanted = True
+        self.pursuit.used(now)
+        self._carrier.send_long(messages, now)
+        self._timer.by(now + LOOK)
+
     def send_bulk(self, packet: SuperPacket) -> list[bytes]:
         """Carry a super-packet to the peer; see :meth:`send`."""
         if self._forgotten:

@@ -94,7 +94,9 @@ class Streams:
             answering = Answering(
                 self._reactor, self._target, partial(self._allows, remote), self.counts
             )
-            remote.streams = Association(self._reactor, remote.send, answering.incoming)
+            remote.streams = Association(
+                self._reactor, remote.send_long, remote.room, answering.incoming
+            )
         return remote.streams
 
     def _allows(self, remote: Remote, port: int) -> bool:

@@ -256,6 +256,9 @@ class Switch:
         remote.wanted = True
         guard, now = remote.guard, self._around.reactor.seconds()
         for packet in packets:
+            if packet[VIRTIO_SIZE] >> 4 == 0:
+                self._control(remote, bytes(packet[VIRTIO_SIZE:]))
+                continue
             is_v4 = packet[VIRTIO_SIZE] >> 4 == 4
             ends = bytes(packet[_ENDS4 if is_v4 else _ENDS6])
             if ends != (remote.ends4 if is_v4 else remote.ends6):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunnelmesh.noise.load import TokenBucket
+from tunnelmesh.wire.control import STREAM_HEADER_SIZE as HEADER_SIZE
 from tunnelmesh.wire.control import Stream
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Association:
     """Streams to and from one remote peer.
 
     :param send: takes control messages for it.
+    :param room: gives bytes of the longest message that goes as a whole, and in parts.
     :param incoming: told of each stream that it opens.
     """
 
@@ -38,10 +40,12 @@ class Association:
         self,
         reactor: Any,
         send: Callable[[Sequence[bytes]], object],
+        room: Callable[[], tuple[int, int]],
         incoming: Callable[[StreamTransport], None],
     ) -> None:
         self._reactor = reactor
         self._send = send
+        self._room = room
         self._incoming = incoming
         self._ours: Connection | None = None
         self._theirs: Connection | None = None
@@ -103,7 +107,13 @@ class Association:
         def send(datagrams: Sequence[bytes]) -> None:
             self._send([Stream(opener, datagram).encode() for datagram in datagrams])
 
-        return Connection(self._reactor, opener, send, self._incoming, self._lost, destination)
+        def room() -> tuple[int, int]:
+            single, parts = self._room()
+            return single - HEADER_SIZE, parts - HEADER_SIZE
+
+        return Connection(
+            self._reactor, opener, send, room, self._incoming, self._lost, destination
+        )
 
     def _lost(self, connection: Connection) -> None:
         if connection is self._ours:

@@ -31,6 +31,7 @@ class Connection:
 
     :param opener: whether this side opens it.
     :param send: takes datagrams for the other side.
+    :param room: gives bytes of the longest datagram that goes as a whole, and in parts.
     :param incoming: told of streams that the other side opens.
     :param lost: called once, when the connection is gone.
     :param destination: the connection ID in the opener's first packet; None for the opener.
@@ -41,6 +42,7 @@ class Connection:
         reactor: Any,
         opener: bool,
         send: Callable[[Sequence[bytes]], None],
+        room: Callable[[], tuple[int, int]],
         incoming: Callable[[StreamTransport], None],
         lost: Callable[[Connection], None],
         destination: bytes | None = None,
@@ -50,6 +52,7 @@ class Connection:
         self._reactor = reactor
         self._opener = opener
         self._send = send
+        self._room = room
         self._incoming = incoming
         self._lost = lost
         self._turn: Any = None
@@ -130,6 +133,7 @@ class Connection:
             self.quic.be_patient()
         self._look(now)
         self._happened()
+        self.quic.fit(*self._room())
         datagrams = self.quic.datagrams(now)
         if datagrams:
             self._send(datagrams)

@@ -32,6 +32,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
+from tunnelmesh.streams import congestion
+
 ALPN = "tunnelmesh/1"
 
 IDLE = 3600.0
@@ -58,6 +60,15 @@ of the tunnel's overhead and 4 of the control message."""
 ABORTED = 1
 """The error code of a stream that was aborted."""
 
+LARGE_DATAGRAM = 16_000
+"""Bytes of a datagram that goes in parts; a stream's frame is less than 16,384 bytes long, as
+aioquic writes it."""
+
+CAUTION = 256 * 1024
+MOST_CAUTION = 64 * 1024 * 1024
+"""Bytes that have to arrive without a loss before datagrams go in parts: at first, and at most,
+since it is doubled each time that this is followed by a loss."""
+
 _CREDIT_CAPACITY = 1 + 8 + 8
 _UNLIMITED = 1 << 60
 
@@ -83,6 +94,8 @@ class Quic(QuicConnection):
         most = 0 if opener else MOST_STREAMS
         self._local_max_streams_bidi = _limit(QuicFrameType.MAX_STREAMS_BIDI, most)
         self._local_max_streams_uni = _limit(QuicFrameType.MAX_STREAMS_UNI, 0)
+        self._pacer = self._loss._pacer = congestion.Pacer(DATAGRAM)
+        self._caution = CAUTION
         self._claimed: WeakSet[QuicStream] = WeakSet()
         self._grown = 0
         self._windows: dict[int, tuple[int, float]] = {}
@@ -90,6 +103,24 @@ class Quic(QuicConnection):
     def receive(self, datagram: bytes, now: float) -> None:
         """A datagram arrived."""
         self.receive_datagram(datagram, _ADDRESS, now)
+
+    def fit(self, single: int, large: int) -> None:
+        """Choose how long the next datagrams are.
+
+        Every datagram costs about the same work, so long ones are better, as long as none is lost:
+        they go in parts, of which none may be missing.
+
+        :param single: bytes of the longest one that goes as a whole; *large*: in parts.
+        """
+        is_large = self._max_datagram_size > single
+        clean = self._loss._cc.clean  # type: ignore[attr-defined]
+        if is_large and not clean:
+            self._caution = min(2 * self._caution, MOST_CAUTION)
+        elif is_large and clean > 64 * self._caution:
+            self._caution = CAUTION
+        size = min(large, LARGE_DATAGRAM) if clean >= self._caution else single
+        if size != self._max_datagram_size:
+            self._max_datagram_size = self._pacer.size = size
 
     def begin(self, now: float) -> None:
         """Begin the handshake."""
@@ -216,7 +247,7 @@ def _configuration(opener: bool) -> QuicConfiguration:
         is_client=opener,
         alpn_protocols=[ALPN],
         idle_timeout=IDLE,
-        congestion_control_algorithm="cubic",
+        congestion_control_algorithm=congestion.NAME,
         max_datagram_size=DATAGRAM,
         max_data=_UNLIMITED,
         max_stream_data=FIRST_WINDOW,

@@ -31,6 +31,9 @@ _ABILITIES = struct.Struct(">BBB?")
 _ARRIVALS = struct.Struct(">B3xQQ")
 _STREAM = struct.Struct(">B?H")
 
+STREAM_HEADER_SIZE = _STREAM.size
+"""Bytes by which the message of a stream is longer than the datagram in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Echo:
