@@ -37,11 +37,17 @@ class BackgroundTests(ProcessTestCase):
     """Without a terminal."""
 
     def test_up_and_down(self) -> None:
-        """A peer is linked when ``up --detach`` returns, and gone when ``down`` does."""
+        """A peer is linked when ``up --detach`` returns, and gone when ``down`` does; its log goes to
+        no place that a link leads to."""
         here = ["--state-dir=peer", "--mode=userspace"]
+        victim = self.folder / "victim"
+        victim.touch()
+        (self.folder / "peer").mkdir(mode=0o700)
+        (self.folder / "peer" / "tunnelmesh.log").symlink_to(victim)
         up = self.run_here("up", "--detach", self.token(), *here, "--name=laptop")
         self.assertEqual((up.returncode, up.stderr), (0, ""))
         self.assertRegex(up.stdout, r"^laptop \(100\.96\.0\.1\) runs, linked by (ssh|websocket); ")
+        self.assertEqual(victim.read_text(), "")
         pid = int((self.folder / "peer" / "tunnelmesh.pid").read_text())
         self.addCleanup(lambda: os.path.exists(f"/proc/{pid}") and os.kill(pid, signal.SIGKILL))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import stat
 import subprocess
 import time
 from collections.abc import Sequence
@@ -78,6 +79,8 @@ def detach(argv: Sequence[str], state_dir: Path) -> str:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (state_dir / PID).unlink(missing_ok=True)  # its number may be another process's by now
+        if _leads_elsewhere(log):
+            log.unlink()
     except OSError as error:
         raise TunnelMeshError(f"{state_dir} cannot be written: {error.strerror}") from None
     with TemporaryFile() as complaints:
@@ -116,6 +119,16 @@ def _registered(process: subprocess.Popen[bytes], state_dir: Path, log: Path) ->
         f"no link to the coordinator in {PATIENCE:.0f} s ({reasons or 'no answer'}); it goes on "
         f"trying in the background: see {log}, or stop it with 'tunnelmesh down'"
     )
+
+
+def _leads_elsewhere(log: Path) -> bool:
+    """Whether what would be written there ends up in another file: with ``--user`` the directory is
+    that user's, and root begins the log."""
+    try:
+        status = log.lstat()
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(status.st_mode) or status.st_nlink > 1
 
 
 def _read(log: Path) -> str:
