@@ -37,8 +37,8 @@ class BackgroundTests(ProcessTestCase):
     """Without a terminal."""
 
     def test_up_and_down(self) -> None:
-        """A peer is linked when ``up --detach`` returns, and gone when ``down`` does; its log goes to
-        no place that a link leads to."""
+        """A peer is linked when ``up --detach`` returns, and gone when ``down`` does; its log
+        goes to no place that a link leads to."""
         here = ["--state-dir=peer", "--mode=userspace"]
         victim = self.folder / "victim"
         victim.touch()
