@@ -119,8 +119,8 @@ export function totals(paths) {
 
 function counted({ direct, relayed }) {
   const parts = [];
-  if (direct) parts.push(`${direct} direct`);
-  if (relayed) parts.push(`${relayed} relayed`);
+  if (direct) parts.push(`${direct}\u00a0direct`);
+  if (relayed) parts.push(`${relayed}\u00a0relayed`);
   return parts.join(", ") || "–";
 }
 
