@@ -35,6 +35,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _MOST_CAPABILITIES = 64
 """Bits in the two words; the kernel has some forty."""
 
+_HAS_CAPABILITIES = sys.platform == "linux"
+
 THREADS_SECONDS = 1.0
 """Seconds that an idle thread of the reactor's pool may take to end."""
 
@@ -59,6 +61,8 @@ def account(name: str | None) -> Account | None:
     """
     if name is None:
         return None
+    if not _HAS_CAPABILITIES:
+        raise ConfigError("--user is for Linux only")
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -84,7 +88,7 @@ def drop(to: Account | None, reactor: Any, state_dir: Path) -> None:
     :param state_dir: handed over to that user.
     :raises ConfigError: if it cannot be done; the process may have lost some rights by then.
     """
-    if to is None and os.geteuid() == 0:
+    if not _HAS_CAPABILITIES or (to is None and os.geteuid() == 0):
         return
     _end_threads(reactor)
     try:

@@ -6,13 +6,16 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from argparse import ArgumentParser
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli.processes import SECONDS, ProcessTestCase
-from tunnelmesh.cli import options
+from tunnelmesh.cli import background, options
 from tunnelmesh.config import CoordinatorConfig, PeerConfig, settings
+from tunnelmesh.errors import TunnelMeshError
 from tunnelmesh.lab.kernel.mesh import TUNNELMESH
 
 
@@ -87,6 +90,32 @@ class BackgroundTests(ProcessTestCase):
         self.assertEqual(up.returncode, 2)
         self.assertIn("--udp-port must be a port", up.stderr)
         self.assertFalse((self.folder / "third").exists())
+
+
+class DetachTests(SynchronousTestCase):
+    """What becomes of a program that is left in the background."""
+
+    def detach(self, program: str) -> str:
+        """What is complained of."""
+        self.patch(background, "PATIENCE", 0.5)
+        state = Path(self.mktemp()).absolute()
+        argv = [sys.executable, "-ISc", program]
+        return str(self.assertRaises(TunnelMeshError, background.detach, argv, state))
+
+    def test_no_link(self) -> None:
+        """One that has no link goes on, which is said."""
+        told = self.detach("import time; time.sleep(2)")
+        self.assertIn("no link to the coordinator in", told)
+        self.assertIn("goes on trying in the background", told)
+
+    def test_ended(self) -> None:
+        """One that ends is quoted: its own line, whatever came before."""
+        program = "import sys; sys.exit('noise\\ntunnelmesh: there is no room')"
+        self.assertEqual(self.detach(program), "there is no room")
+
+    def test_ended_silently(self) -> None:
+        """One that ends without a word is said to."""
+        self.assertEqual(self.detach(""), "it ended without a word")
 
 
 class TerminalTests(ProcessTestCase):
