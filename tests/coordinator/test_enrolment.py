@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
@@ -69,7 +70,7 @@ class SiteTestCase(SynchronousTestCase):
         enrol = EnrolResource(
             self.clock, COORDINATOR, store, POOL, self.enrolled.append, lambda: self.time
         )
-        self.site = make_site(self.clock, enrol, Resource())
+        self.site = make_site(self.clock, enrol, Resource(), Resource())
 
     def run_now(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """What a coroutine that waits for nothing returns."""
@@ -248,7 +249,11 @@ class SiteTests(SiteTestCase):
         self.assertTrue(transport.disconnecting)
 
     def test_silent_connection(self) -> None:
-        """Who connects and says nothing is cut off."""
+        """Who connects and says nothing is cut off, and leaves no line in the log."""
+        lines: list[object] = []
+        globalLogPublisher.addObserver(lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, lines.append)
         _, transport = self.connect()
         self.clock.advance(60)
         self.assertTrue(transport.disconnecting)
+        self.assertEqual([], lines)

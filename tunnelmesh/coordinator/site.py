@@ -7,7 +7,8 @@ from __future__ import annotations
 from io import BytesIO
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.http import Request
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request as ServerRequest
 from twisted.web.server import Site
@@ -77,10 +78,17 @@ class _ShortRequest(ServerRequest):
             )
 
 
+class _QuietChannel(HTTPChannel):
+    """A connection of which no line is written, either, when it has been idle for too long."""
+
+    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
+
+
 class _QuietSite(Site):
     """A site that writes no line per request: strangers must not fill the disk."""
 
     noisy = False
+    protocol = _QuietChannel  # type: ignore[assignment]
 
     def log(self, request: Request) -> None:
         """Say nothing."""

@@ -12,6 +12,7 @@ const SHOWN_CHANGES = 60;
 // The secret is in the fragment, which no server, proxy or log ever sees; nor may the history.
 const link = location.hash.slice(1);
 if (link) history.replaceState(null, "", location.pathname);
+addEventListener("hashchange", () => location.hash && location.reload()); // another link, pasted here
 
 function atTheDoor(words, canSignIn = false) {
   find("mesh").hidden = true;
@@ -46,6 +47,7 @@ function enter() {
 
 function run() {
   let chosen = null;
+  let members = 0;
   let lostAt = 0;
 
   const live = new Live(
@@ -58,7 +60,8 @@ function run() {
       if (news.changes) {
         find("changes").replaceChildren(...live.changes.slice(-SHOWN_CHANGES).reverse().map(changeLine));
       }
-      if (news.peers.length) owner.load(); // somebody may have used one
+      if (news.whole || members !== live.peers.size) owner.load(); // somebody may have used one
+      members = live.peers.size;
       if (chosen !== null && !live.peers.has(chosen)) choose(null);
       if (!performance.getEntriesByName("first-picture").length) performance.mark("first-picture");
     },
@@ -102,11 +105,8 @@ function run() {
 
   // Ages grow even when nothing happens.
   function tick() {
-    const stale = find("stale");
-    stale.hidden = !lostAt;
-    if (lostAt) {
-      say(stale, `Not live: no word from the coordinator for ${span((Date.now() - lostAt) / 1000)}. This is how it was; trying again.`);
-    }
+    find("stale").hidden = !lostAt;
+    if (lostAt) say(find("stale-since"), `No word for ${span((Date.now() - lostAt) / 1000)}.`);
   }
   setInterval(tick, 1000);
   setInterval(() => {

@@ -59,7 +59,7 @@ export class Live {
   async #again() {
     // A WebSocket does not say why it was refused; this does.
     try {
-      const answer = await fetch("session", { cache: "no-store" });
+      const answer = await fetch("session", { cache: "no-store", signal: AbortSignal.timeout(8000) });
       if (answer.status === 401) return this.refused();
       this.open();
     } catch {
