@@ -144,7 +144,9 @@ class Reports:
         told = self.paths.setdefault(teller, {})
         before = told.get(report.address)
         if report.kind == "":
-            self._kept -= told.pop(report.address, None) is not None
+            if told.pop(report.address, None) is None:
+                return
+            self._kept -= 1
         elif not self._is_possible(teller, report) or (before is None and self._kept >= MOST_PATHS):
             self.refused += 1
             return

@@ -122,6 +122,7 @@ class BrowserTests(TestCase):
         await page.until("window.seen === 'Not liveLive'")
         await page.click("#sign-out")
         await self.shows("You are not signed in")
+        await self.enter()  # a new link in the same tab changes nothing but the fragment
 
     async def test_looks_and_keys(self) -> None:
         """Light and dark differ, a phone has room for all, and the picture can do without mouse."""

@@ -116,7 +116,9 @@ class ReportsTests(SynchronousTestCase):
             PathReport(TWO, "udp", 0.1, -1, 1),
             PathReport(TWO, "udp", 0.1, 1, -1),
         ]
-        self.tell(*wrong, PathReport(THREE, "ssh", 0.1, 1, 1))
+        self.tell(*wrong, PathReport(stranger, "", 0, 1, 1))
+        self.assertEqual([], self.changed, "nobody has to look")
+        self.tell(PathReport(THREE, "ssh", 0.1, 1, 1))
         self.assertEqual(len(wrong), self.reports.refused)
         self.assertEqual([THREE], list(self.reports.paths[ONE]))
 

@@ -4,6 +4,7 @@
 import { KINDS, isDirect, make, rate, say, trip } from "./words.js";
 
 const MOST_EDGES = 1500; // more cannot be told apart, and slow the browser down
+const MOST_NOTABLE = 4000; // with those that carry something, or are the chosen peer's
 const SAMPLES = 14; // points of an edge that the pointer's distance is taken to
 const NEAR = 9; // pixels
 
@@ -56,6 +57,7 @@ export class Picture {
 
   choose(id) {
     this.#chosen = id;
+    if (this.#edges.size < this.#live.paths.size) this.#drawEdges(this.#live.paths.keys());
     this.#highlight();
   }
 
@@ -182,7 +184,8 @@ export class Picture {
         continue;
       }
       if (!edge) {
-        if (this.#edges.size >= MOST_EDGES) continue;
+        const notable = row.rates[0] + row.rates[1] > 0 || key.split(" ").includes(this.#chosen);
+        if (this.#edges.size >= (notable ? MOST_NOTABLE : MOST_EDGES)) continue;
         edge = { path: this.#layers.edges.appendChild(make("svg:path", { "data-pair": key })), kind: "" };
         this.#edges.set(key, edge);
       }
