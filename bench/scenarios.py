@@ -52,9 +52,9 @@ MAX_UDP_PORTS = 11
 """UDP sockets of one machine besides those of guessed ports: one for each family, and those that
 look at the NAT."""
 
-MAX_CONNECTIONS = 16
-"""TCP connections of one machine, those that still say goodbye included: its links, two to STUN
-servers, and one or two to each other machine where UDP is blocked."""
+MAX_CONNECTIONS = 32
+"""TCP connections of one machine: its links, two to STUN servers, and one or two to each other
+machine where UDP is blocked; and all that have said goodbye in the last four minutes (TIME-WAIT)."""
 
 
 class ViolationError(AssertionError):
