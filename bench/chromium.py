@@ -128,12 +128,19 @@ class Page:
         :raises AssertionError: if it does not become so.
         """
         end = self._reactor.seconds() + seconds
-        while not (value := await self.run(script)):
+        while True:
+            try:
+                value = await self.run(script)
+            except RuntimeError as error:  # the page is just becoming another
+                value, problem = None, error
+            else:
+                problem = None
+            if value:
+                return value
             if self._reactor.seconds() > end:
                 shown = await self.run("document.body?.innerText")
-                raise AssertionError(f"{script} is {value!r}; the page shows: {shown}")
+                raise AssertionError(f"{script} is {problem or value!r}; the page shows: {shown}")
             await deferLater(self._reactor, 0.02)
-        return value
 
     async def click(self, selector: str) -> None:
         """Click on an element, as soon as it is there and shown."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from tunnelmesh.cli.ask import add_arguments, ask, command
 from tunnelmesh.cli.example import example
-from tunnelmesh.cli.example import example
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

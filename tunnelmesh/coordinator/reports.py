@@ -87,7 +87,9 @@ class Reports:
 
     def look_away(self, onlooker: Hashable) -> None:
         """It does not any more. With the last one, everything is forgotten: it will not stay so."""
-        self._onlookers.discard(onlooker)
+        if onlooker not in self._onlookers:
+            return
+        self._onlookers.remove(onlooker)
         if not self._onlookers:
             self.every = 0.0
             self._tell_all()

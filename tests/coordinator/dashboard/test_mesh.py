@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.peer.world import WorldTestCase, remote
 from tunnelmesh.coordinator.dashboard.dashboard import Dashboard
+from tunnelmesh.coordinator.dashboard.viewers import LINGER
 from tunnelmesh.errors import TunnelMeshError
 from tunnelmesh.peer import control
 
@@ -23,7 +24,7 @@ class Page:
         self.rows: dict[str, dict[str, Any]] = {"peers": {}, "paths": {}}
         self.changes: list[dict[str, Any]] = []
 
-    def sendMessage(self, message: bytes) -> None:
+    def say(self, message: bytes) -> None:
         """Take it in, as the page's script does."""
         told = json.loads(message)
         for name, rows in self.rows.items():
@@ -90,7 +91,7 @@ class MeshTests(WorldTestCase):
         self.open()
         self.internet.run(5)
         self.close()
-        self.internet.run(1)
+        self.internet.run(LINGER + 1)
         sent: list[Any] = []
         assert here.node is not None
         self.patch(here.node.reporting, "_send", sent.append)

@@ -64,6 +64,8 @@ class ReportsTests(SynchronousTestCase):
         self.reports.look_away("b")
         self.assertEqual([Watch(0.0)], self.watched(self.link))
         self.assertEqual({}, self.reports.paths)
+        self.reports.look_away("b")
+        self.assertEqual([], self.watched(self.link))
 
     def test_newcomer(self) -> None:
         """Who signs in while somebody looks is asked, on every link that it has."""

@@ -195,6 +195,25 @@ class CrossSiteTests(SiteTestCase):
         await talk.lost
         self.assertIn(b"signed out", talk.heard)
 
+    async def test_closing(self) -> None:
+        """One that is closing, and never gets to the end of it, is not in the way of others."""
+        cookie = await self.sign_in()
+        talks = []
+        for _ in range(2):
+            _, talk = await self.visitor.upgrade(Cookie=cookie, Origin=self.visitor.own)
+            await until(lambda talk=talk: b"homelab" in talk.heard)
+            talks.append(talk)
+        talks[0].transport.pauseProducing()
+        talks[0].transport.write(b"\x88\x80\0\0\0\0")
+        for name in ("laptop", "nas"):
+            self.mesh.come(self.mesh[name])
+            online = f'"what":"online","who":"{self.mesh[name].member.address}"'.encode()
+            await until(lambda online=online: online in talks[1].heard)
+        for talk in talks:
+            talk.transport.resumeProducing()
+            talk.transport.abortConnection()
+            await talk.lost
+
     async def test_page_with_something_to_say(self) -> None:
         """A WebSocket that sends a message is cut off."""
         cookie = await self.sign_in()

@@ -12,7 +12,7 @@ from tests.coordinator.fakes import member, present
 from tunnelmesh.coordinator.dashboard.history import MOST, History
 from tunnelmesh.coordinator.dashboard.sessions import Sessions
 from tunnelmesh.coordinator.dashboard.view import View
-from tunnelmesh.coordinator.dashboard.viewers import Viewers
+from tunnelmesh.coordinator.dashboard.viewers import LINGER, Viewers
 from tunnelmesh.coordinator.presence import Presence
 from tunnelmesh.coordinator.reports import Reports
 from tunnelmesh.coordinator.store import Member
@@ -33,7 +33,7 @@ class Page:
         self.pings = 0
         self.ended: object = None
 
-    def sendMessage(self, message: bytes) -> None:
+    def say(self, message: bytes) -> None:
         """Read it."""
         self.messages.append(json.loads(message))
 
@@ -233,6 +233,11 @@ class ViewersTests(ViewTestCase):
         self.close(pages[0])
         self.assertEqual([], self.watched())
         self.close(pages[1])
+        self.pass_time(LINGER - 1)
+        self.close(self.open())
+        self.pass_time(LINGER - 1)
+        self.assertEqual([], self.watched(), "a page that is reloaded changes nothing")
+        self.pass_time(2)
         self.assertEqual([0.0], [watch.every for watch in self.watched()])
         self.assertEqual([], self.clock.getDelayedCalls())
 

@@ -31,6 +31,9 @@ INTERVAL = 1.0
 PROMPTLY = 0.05
 """Seconds after a change, if the one before is long ago, for others that come with it."""
 
+LINGER = 10.0
+"""Seconds after the last page was closed in which peers still report: it may be just reloading."""
+
 HEARTBEAT = 10.0
 """Seconds after which a page hears something even if nothing changes, and is pinged."""
 
@@ -102,6 +105,11 @@ class Viewer(WebSocketServerProtocol):
         """It is gone."""
         self.factory.viewers.closed(self)
 
+    def say(self, message: bytes) -> None:
+        """Send JSON, unless the page is just closing."""
+        if self.state == self.STATE_OPEN:
+            self.sendMessage(message)
+
     def end(self) -> None:
         """Its session is over: send it away. One that stays is cut off as if it were gone."""
         if self.state == self.STATE_OPEN:
@@ -161,6 +169,7 @@ class Viewers:
         self._viewers.append(viewer)
         self._reports.look(self)
         self._update()
+        self._changed -= INTERVAL  # what the members tell now is what it waits for
 
     def closed(self, viewer: Viewer) -> None:
         """A page has been closed."""
@@ -169,14 +178,15 @@ class Viewers:
         self._viewers.remove(viewer)
         if not self._viewers:
             self._cancel()
-            self._reports.look_away(self)
-            self._view.clear()
+            self._call = self._reactor.callLater(LINGER, self._look_away)
 
     def close(self) -> None:
         """Send everybody away."""
         for viewer in list(self._viewers):
             viewer.transport.abortConnection()
             self.closed(viewer)
+        self._cancel()
+        self._look_away()
 
     def signed_out(self) -> None:
         """A session has ended: its pages with it."""
@@ -188,6 +198,10 @@ class Viewers:
         """Something has changed."""
         if self._viewers:
             self._update_at(max(self.now() + PROMPTLY, self._changed + INTERVAL))
+
+    def _look_away(self) -> None:
+        self._reports.look_away(self)
+        self._view.clear()
 
     def _update_at(self, when: float) -> None:
         if self._call is not None and self._call.getTime() <= when:
@@ -231,7 +245,7 @@ class Viewers:
         if now - viewer.heard >= HEARTBEAT:
             viewer.sendPing()
         viewer.told = now
-        viewer.sendMessage(message)
+        viewer.say(message)
 
 
 class _Factory(WebSocketServerFactory):
