@@ -91,7 +91,7 @@ def _print_peer(answer: dict[str, Any]) -> None:
             print(f"               {route}: {reason}")
     print(f"  names        {answer['names']['hint'] or 'NAME.mesh resolves on this machine'}")
     if answer["mode"] == "userspace":
-        print("  no network device: only 'tunnelmesh' commands use the mesh")
+        print("  no network device: use 'tunnelmesh nc' and 'forward', or a proxy")
     if answer.get("listen"):
         print(f"  listens on   {_listening(answer['listen'])}")
     if answer.get("restricted"):
