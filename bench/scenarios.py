@@ -54,7 +54,7 @@ look at the NAT."""
 
 MAX_CONNECTIONS = 32
 """TCP connections of one machine: its links, two to STUN servers, and one or two to each other
-machine where UDP is blocked; and all that have said goodbye in the last four minutes (TIME-WAIT)."""
+machine where UDP is blocked; and all that said goodbye in the last four minutes (TIME-WAIT)."""
 
 
 class ViolationError(AssertionError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from ipaddress import IPv6Network
+from ipaddress import IPv6Network, ip_address
 from pathlib import Path
 from shutil import which
 from stat import S_IMODE
@@ -28,7 +28,9 @@ from tunnelmesh.identity import (
     FILE_NAME,
     Identity,
     fingerprint,
+    is_mesh_address6,
     mesh_address6,
+    mesh_network6,
     verify,
     x25519_public,
 )
@@ -215,8 +217,20 @@ class KeyTests(SynchronousTestCase):
         self.assertNotEqual(text, Identity.generate().fingerprint)
 
     def test_address(self) -> None:
-        """The mesh IPv6 address is stable, inside the prefix, and differs between keys."""
-        address = mesh_address6(identity().public_key)
-        self.assertIn(address, IPv6Network("fd74:6d6d:6573::/48"))
-        self.assertEqual(address, mesh_address6(identity().public_key))
-        self.assertNotEqual(address, mesh_address6(Identity.generate().public_key))
+        """The mesh IPv6 address is stable, inside the mesh's network, and differs between keys."""
+        network, own = mesh_network6(bytes(32)), identity().public_key
+        address = mesh_address6(network, own)
+        self.assertEqual(network.prefixlen, 48)
+        self.assertTrue(network.subnet_of(IPv6Network("fd74:6d00::/24")))
+        self.assertIn(address, network)
+        self.assertEqual(address, mesh_address6(network, own))
+        self.assertNotEqual(address, mesh_address6(network, Identity.generate().public_key))
+
+    def test_two_meshes(self) -> None:
+        """Another mesh has another network; both are known as meshes' own, and no other is."""
+        one, other = mesh_network6(bytes(32)), mesh_network6(b"\1" * 32)
+        self.assertNotEqual(one, other)
+        for network in (one, other):
+            self.assertTrue(is_mesh_address6(network[1]))
+        for host in ("fd75::1", "2001:db8::1", "253.116.109.1"):
+            self.assertFalse(is_mesh_address6(ip_address(host)), host)

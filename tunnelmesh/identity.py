@@ -11,7 +11,7 @@ import os
 import secrets
 from base64 import b64encode
 from hashlib import blake2s, sha256, sha512
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from stat import S_IMODE
 
@@ -30,8 +30,8 @@ from tunnelmesh.errors import IdentityError
 FILE_NAME = "identity"
 """The key file's name inside the state directory."""
 
-MESH_PREFIX6 = bytes.fromhex("fd746d6d6573")
-"""First 48 bits of every mesh IPv6 address: a ULA (RFC 4193) whose global ID spells "tmmes"."""
+_MESHES6 = b"\xfdtm"
+"""First 24 bits of every mesh IPv6 address: a ULA (RFC 4193) whose global ID begins with "tm"."""
 
 _SSH_PREFIX = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
 """What precedes the 32 bytes of the key in its SSH form (RFC 8709 §4)."""
@@ -166,13 +166,28 @@ def x25519_public(public_key: bytes) -> bytes:
     return converted
 
 
-def mesh_address6(public_key: bytes) -> IPv6Address:
-    """The machine's stable IPv6 address in the mesh: our prefix and 80 bits of the key's hash.
+def mesh_network6(coordinator_key: bytes) -> IPv6Network:
+    """A mesh's IPv6 network, of 48 bits: a machine in two meshes has two (RFC 4193 §3.2).
 
-    :param public_key: 32 bytes.
+    :param coordinator_key: its public key, 32 bytes.
+    """
+    digest = blake2s(coordinator_key, digest_size=3, person=b"tm-net6").digest()
+    return IPv6Network(((_MESHES6 + digest).ljust(16, b"\0"), 48))
+
+
+def mesh_address6(network: IPv6Network, public_key: bytes) -> IPv6Address:
+    """A machine's stable IPv6 address in the mesh: the network and 80 bits of the key's hash.
+
+    :param network: from :func:`mesh_network6`.
+    :param public_key: the machine's, 32 bytes.
     """
     digest = blake2s(public_key, digest_size=10, person=b"tm-addr6").digest()
-    return IPv6Address(MESH_PREFIX6 + digest)
+    return IPv6Address(network.network_address.packed[:6] + digest)
+
+
+def is_mesh_address6(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is in some mesh's IPv6 network, this one's or another's."""
+    return address.version == 6 and address.packed.startswith(_MESHES6)
 
 
 def _write_once(path: Path, key: Ed25519PrivateKey) -> None:

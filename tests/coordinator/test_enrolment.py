@@ -24,7 +24,7 @@ from tunnelmesh.coordinator.site import make_site
 from tunnelmesh.coordinator.sqlite import SQLiteStore
 from tunnelmesh.coordinator.store import Member
 from tunnelmesh.errors import StoreError
-from tunnelmesh.identity import Identity, mesh_address6
+from tunnelmesh.identity import Identity, mesh_address6, mesh_network6
 from tunnelmesh.wire import schema
 from tunnelmesh.wire.enrol import MAX_BODY, PATH, Enrol, Enrolled, NotEnrolled, enrol_text
 
@@ -133,7 +133,8 @@ class EnrolTests(SiteTestCase):
         self.assertEqual(
             (answer.name, str(answer.address), answer.prefix), ("laptop", "100.96.0.1", 16)
         )
-        self.assertEqual(answer.address6, str(mesh_address6(MACHINE.public_key)))
+        network6 = mesh_network6(COORDINATOR.public_key)
+        self.assertEqual(answer.address6, str(mesh_address6(network6, MACHINE.public_key)))
         self.assertEqual(answer.coordinator_key, COORDINATOR.public_key)
         self.assertEqual([member.name for member in self.enrolled], ["laptop"])
 

@@ -25,7 +25,7 @@ from tunnelmesh.coordinator.signalling import (
     Signalling,
 )
 from tunnelmesh.coordinator.store import Member
-from tunnelmesh.identity import Identity, mesh_address6
+from tunnelmesh.identity import Identity, mesh_address6, mesh_network6
 from tunnelmesh.interfaces import ILinkUser
 from tunnelmesh.wire import frame, signal
 from tunnelmesh.wire.endpoint import Endpoint
@@ -501,13 +501,14 @@ class MemberTests(SignallingTestCase):
         """Each member is shown with its key, its link and its NAT's flavour."""
         alice = self.sign_in(ALICE)
         self.receive(alice, Describe((), flavour="symmetric"))
+        network6 = mesh_network6(COORDINATOR.public_key)
         self.assertEqual(
             self.signalling.status(),
             [
                 {
                     "name": "alice",
                     "address": "100.96.0.1",
-                    "address6": str(mesh_address6(ALICE.public_key)),
+                    "address6": str(mesh_address6(network6, ALICE.public_key)),
                     "fingerprint": ALICE.fingerprint,
                     "enrolled": 0,
                     "last_seen": None,
@@ -519,7 +520,7 @@ class MemberTests(SignallingTestCase):
                 {
                     "name": "bob",
                     "address": "100.96.0.2",
-                    "address6": str(mesh_address6(BOB.public_key)),
+                    "address6": str(mesh_address6(network6, BOB.public_key)),
                     "fingerprint": BOB.fingerprint,
                     "enrolled": 0,
                     "last_seen": None,

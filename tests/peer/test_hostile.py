@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -56,6 +56,7 @@ from tunnelmesh.wire.signal import (
     Welcome,
 )
 
+NETWORK6 = IPv6Network("fd74:6d01:203::/48")
 OWN, MALLORY = Identity.generate(), Identity.generate()
 OWN_ADDRESS, MALLORY_ADDRESS = IPv4Address("100.96.0.1"), IPv4Address("100.96.0.2")
 OWN_ENDPOINTS = Endpoint("192.168.1.2", 4242), Endpoint("2001:db8:1::2", 4242)
@@ -119,7 +120,7 @@ class HostileTestCase(SynchronousTestCase):
             tokens=lambda: next(token),
             private_key=OWN.x25519_private,
             interface=IPv4Interface((OWN_ADDRESS, 16)),
-            address6=mesh_address6(OWN.public_key),
+            interface6=IPv6Interface((mesh_address6(NETWORK6, OWN.public_key), 48)),
             device=self.device(OWN),
             udp=self.udp,
             relay=self.relay,
@@ -237,7 +238,7 @@ class MeetingTests(HostileTestCase):
 
     def test_path_inside_the_tunnel(self) -> None:
         """A path to a mesh address would run through itself: neither sought nor answered."""
-        for address in (MALLORY_ADDRESS, mesh_address6(MALLORY.public_key)):
+        for address in (MALLORY_ADDRESS, mesh_address6(NETWORK6, MALLORY.public_key)):
             inner = Endpoint(str(address), 4242)
             self.meet(inner)
             seal = ProbeSeal(MALLORY.x25519_private, x25519_public(OWN.public_key), os.urandom)

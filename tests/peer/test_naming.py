@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Interface
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,6 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peer.world import WorldTestCase, node
-from tunnelmesh.identity import Identity
 from tunnelmesh.names.zone import Code, Kind
 from tunnelmesh.peer import naming as module
 from tunnelmesh.peer.membership import Membership
@@ -68,7 +67,7 @@ class HintTests(SynchronousTestCase):
         reactor.listenUDP = listen
         peer: Any = SimpleNamespace(
             membership=MEMBERSHIP,
-            identity=Identity.generate(),
+            interface6=IPv6Interface("fd74:6d01:203::1/48"),
             config=SimpleNamespace(no_dns=no_dns),
             mesh=SimpleNamespace(members=SimpleNamespace(remotes={}, by_address={})),
         )

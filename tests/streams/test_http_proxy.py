@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,8 +24,8 @@ class ProxyTestCase(LoopbackTestCase):
     def setUp(self) -> None:
         """Start it."""
         super().setUp()
-        network = IPv4Network("100.96.0.0/16")
-        self.proxies = Proxies(self.machine, self.streams, network, None, (LOOPBACK, PORT))
+        networks = IPv4Network("100.96.0.0/16"), IPv6Network("fd74:6d01:203::/48")
+        self.proxies = Proxies(self.machine, self.streams, networks, None, (LOOPBACK, PORT))
         self.proxies.start()
 
     def ask(self, words: bytes) -> Talk:
@@ -298,7 +298,7 @@ class PacTests(ProxyTestCase):
             b"Content-Type: application/x-ns-proxy-autoconfig\r\n",
             b'"PROXY 127.0.0.1:3128"',
             b'isInNet(host, "100.96.0.0", "255.255.0.0")',
-            b'"fd74:6d6d:6573:"',
+            b'"fd74:6d01:0203:"',
             b'"DIRECT"',
         ):
             self.assertIn(part, answer)

@@ -18,7 +18,14 @@ from twisted.web.server import NOT_DONE_YET
 from tunnelmesh.coordinator.buckets import TokenBuckets
 from tunnelmesh.coordinator.store import IStore, Member, RefusalError
 from tunnelmesh.errors import DecodeError, IdentityError, StoreError
-from tunnelmesh.identity import Identity, fingerprint, mesh_address6, verify, x25519_public
+from tunnelmesh.identity import (
+    Identity,
+    fingerprint,
+    mesh_address6,
+    mesh_network6,
+    verify,
+    x25519_public,
+)
 from tunnelmesh.wire import schema
 from tunnelmesh.wire.enrol import Enrol, Enrolled, NotEnrolled, enrol_text, is_name
 
@@ -143,7 +150,7 @@ class EnrolResource(Resource):
             member.name,
             member.address,
             self._pool.prefixlen,
-            str(mesh_address6(member.key)),
+            str(mesh_address6(mesh_network6(self._identity.public_key), member.key)),
             self._identity.public_key,
         )
 

@@ -21,7 +21,7 @@ from tunnelmesh.coordinator.rendezvous import Rendezvous
 from tunnelmesh.coordinator.roster import RosterBook
 from tunnelmesh.coordinator.store import Member
 from tunnelmesh.errors import DecodeError, SignalError
-from tunnelmesh.identity import fingerprint, mesh_address6
+from tunnelmesh.identity import fingerprint, mesh_address6, mesh_network6
 from tunnelmesh.interfaces import ILink, ILinkUser
 from tunnelmesh.wire import frame, signal
 
@@ -88,6 +88,7 @@ class Signalling:
         self._reactor = reactor
         self._random = random
         self._prefix = pool.prefixlen
+        self._network6 = mesh_network6(key)
         self._stun_ports = tuple(stun_ports)
         self._host6 = host6
         self._members: dict[bytes, Member] = {}
@@ -166,7 +167,7 @@ class Signalling:
         return {
             "name": member.name,
             "address": str(member.address),
-            "address6": str(mesh_address6(member.key)),
+            "address6": str(mesh_address6(self._network6, member.key)),
             "fingerprint": fingerprint(member.key),
             "enrolled": member.enrolled,
             "online": presence is not None,

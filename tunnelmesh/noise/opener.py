@@ -127,8 +127,9 @@ class RecordOpener:
                 read_described(memory, start, stop, size)
             else:
                 memory[start : start + VIRTIO_SIZE] = EMPTY
-                is_control = memory[start + VIRTIO_SIZE] >> 4 == 0
-                if not is_control and ip.packet_length(memory, start + VIRTIO_SIZE) != stop - start - VIRTIO_SIZE:
+                at = start + VIRTIO_SIZE
+                is_control = memory[at] >> 4 == 0
+                if not is_control and ip.packet_length(memory, at) != stop - at:
                     raise DecodeError("record's packet is not as long as its IP header says")
         except DecodeError:
             self._counters.malformed_packets += 1

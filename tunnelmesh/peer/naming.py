@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from tunnelmesh.errors import ListenError
-from tunnelmesh.identity import MESH_PREFIX6, mesh_address6
 from tunnelmesh.names.resolved import Resolved, by_hand
 from tunnelmesh.names.server import NameServer
 from tunnelmesh.names.zone import DOMAIN, Address, Zone
@@ -19,8 +17,6 @@ from tunnelmesh.wire.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from tunnelmesh.peer.node import Node
-
-NETWORK6 = IPv6Network((MESH_PREFIX6.ljust(16, b"\0"), 48))
 
 _log = Logger()
 
@@ -36,7 +32,7 @@ class Naming:
     def __init__(self, reactor: Any, node: Node, environment: Mapping[str, str]) -> None:
         self.hint = "there is no network device, so no name resolves: use 'tunnelmesh ssh-config'"
         network = node.membership.interface.network
-        self._zone = Zone(_Names(node), [network, NETWORK6])
+        self._zone = Zone(_Names(node), [network, node.interface6.network])
         self._server = NameServer(reactor, self._zone, network)
         self._resolved = Resolved(reactor, environment)
         self._link = ""
@@ -103,7 +99,7 @@ class _Names:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._address6 = mesh_address6(node.identity.public_key)
+        self._address6 = node.interface6.ip
 
     @property
     def own_name(self) -> str:

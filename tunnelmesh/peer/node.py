@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from tunnelmesh.config import PeerConfig
 from tunnelmesh.errors import DeviceError, LinkError
-from tunnelmesh.identity import Identity, mesh_address6
+from tunnelmesh.identity import Identity, mesh_address6, mesh_network6
 from tunnelmesh.noise.device import Device
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.access import Access
@@ -107,6 +107,9 @@ class Node:
             lambda: self.link.well_rtt,
             lambda: self.link.check(),
         )
+        network6 = mesh_network6(membership.coordinator_key)
+        address6 = mesh_address6(network6, identity.public_key)
+        self.interface6 = IPv6Interface((address6, network6.prefixlen))
         around = Surroundings(
             reactor=reactor,
             random=system.random,
@@ -114,7 +117,7 @@ class Node:
             tokens=lambda: next(token),
             private_key=identity.x25519_private,
             interface=membership.interface,
-            address6=mesh_address6(identity.public_key),
+            interface6=self.interface6,
             device=device,
             udp=self.udp,
             relay=relay,
@@ -139,8 +142,8 @@ class Node:
         self.streams = Streams(reactor, self.mesh.members, config.expose, system.unix_time)
         self.mesh.switch.streamed = self.streams.received
         self.streams.allowed = self.mesh.admits
-        network = membership.interface.network
-        self.proxies = Proxies(reactor, self.streams, network, config.socks, config.http_proxy)
+        networks = membership.interface.network, network6
+        self.proxies = Proxies(reactor, self.streams, networks, config.socks, config.http_proxy)
         self.local = LocalSocket(reactor, config.state_dir / FILE_NAME, self.streams)
         where = whereabouts(membership)
         self.egress = Egress(reactor, where, config.proxy, system.environment)
@@ -328,10 +331,9 @@ class Node:
     def _open_device(self) -> None:
         if self.config.mode == "userspace":
             return
-        address6 = IPv6Interface((mesh_address6(self.identity.public_key), 48))
         try:
             device = self._system.open_device(
-                self._reactor, self.config.tun_name, self.membership.interface, address6, MTU
+                self._reactor, self.config.tun_name, self.membership.interface, self.interface6, MTU
             )
         except DeviceError as error:
             if self.config.mode == "tun":
@@ -348,7 +350,7 @@ class Node:
             self._system.inside(self._reactor),
             self.streams,
             device,
-            (self.membership.interface.ip, address6.ip),
+            (self.membership.interface.ip, self.interface6.ip),
             self.mesh.dropped,
         )
         inside = self._system.inside(self._reactor)

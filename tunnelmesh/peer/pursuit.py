@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_address
 
-from tunnelmesh.identity import MESH_PREFIX6
+from tunnelmesh.identity import is_mesh_address6
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.behaviour import punchable
 from tunnelmesh.nat.candidates import behaviour_of, endpoints_to_try, share_ipv6
@@ -174,8 +174,7 @@ class Pursuit:
         """Whether an endpoint is in the mesh itself: that path would run through the tunnel, and
         the tunnel through that path, without end."""
         address = ip_address(endpoint.host)
-        inner4 = address in self._around.interface.network
-        return inner4 or address.packed.startswith(MESH_PREFIX6)
+        return address in self._around.interface.network or is_mesh_address6(address)
 
     def _begin(self, candidates: Sequence[Endpoint], start: float) -> None:
         self._punch = Punch(candidates, start, self._around.tokens)

@@ -57,9 +57,9 @@ class Remote:
         self.name = entry.name
         self.key = entry.key
         self.address: IPv4Address = entry.address
-        self.address6 = mesh_address6(entry.key)
+        self.address6 = mesh_address6(around.interface6.network, entry.key)
         self.ends4 = self.address.packed + around.interface.ip.packed
-        self.ends6 = self.address6.packed + around.address6.packed
+        self.ends6 = self.address6.packed + around.interface6.packed
         self.online = False
         self.userspace = entry.userspace
         self.seen = entry.seen

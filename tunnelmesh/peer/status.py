@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunnelmesh.identity import fingerprint, mesh_address6
+from tunnelmesh.identity import fingerprint
 from tunnelmesh.nat.allocation import in_words
 from tunnelmesh.nat.tactics import Approach
 
@@ -29,7 +29,7 @@ def status(node: Node) -> dict[str, Any]:
         "role": "peer",
         "name": node.membership.name,
         "address": str(node.membership.address),
-        "address6": str(mesh_address6(node.identity.public_key)),
+        "address6": str(node.interface6.ip),
         "fingerprint": node.identity.fingerprint,
         "mode": node.mode,
         "listen": dict(node.proxies.listen),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Address
+from ipaddress import IPv4Interface, IPv6Interface
 from random import Random
 from typing import Any
 
@@ -24,7 +24,7 @@ from tunnelmesh.wire.signal import Describe, Signal
 class Surroundings:
     """The machine, as its remote peers see it.
 
-    :ivar interface: this machine's mesh address, in the mesh's network; *address6* its IPv6 one.
+    :ivar interface: this machine's mesh address, in the mesh's network; *interface6* its IPv6 one.
     :ivar received: takes datagrams that came by other ways than the main socket's.
     :ivar tcp: what is known of this machine's TCP.
     :ivar access: the access rules.
@@ -39,7 +39,7 @@ class Surroundings:
     tokens: Callable[[], int]
     private_key: bytes
     interface: IPv4Interface
-    address6: IPv6Address
+    interface6: IPv6Interface
     device: Device
     udp: DualStack
     relay: RelayTransport

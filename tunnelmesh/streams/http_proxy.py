@@ -8,7 +8,7 @@ the file that tells browsers what to send here (:mod:`tunnelmesh.streams.pac`).
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
@@ -37,12 +37,14 @@ to use it as a proxy; {PAC_PATH} is a file that tells a browser what to send her
 class HttpProxy(Client):
     """One connection of a program. It is closed after one request.
 
-    :param network: of the mesh.
+    :param networks: of the mesh.
     """
 
-    def __init__(self, reactor: Any, streams: IStreams, network: IPv4Network) -> None:
+    def __init__(
+        self, reactor: Any, streams: IStreams, networks: tuple[IPv4Network, IPv6Network]
+    ) -> None:
         super().__init__(reactor, streams)
-        self._network = network
+        self._networks = networks
         self._collecting: Collecting | None = Collecting()
         self._exchange: Exchange | None = None
 
@@ -112,7 +114,7 @@ class HttpProxy(Client):
         if request.target == PAC_PATH and request.method == "GET" and _is_meant(request):
             here = self.transport.getHost()
             proxy = str(Endpoint(here.host, here.port))
-            self._say(page(200, pac(proxy, self._network), MEDIA_TYPE))
+            self._say(page(200, pac(proxy, *self._networks), MEDIA_TYPE))
         else:
             self._say(page(404, _ABOUT))
 

@@ -5,9 +5,7 @@ No name is looked up in it: a page out there could then make its name lead into 
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
-
-from tunnelmesh.identity import MESH_PREFIX6
+from ipaddress import IPv4Network, IPv6Network
 
 MEDIA_TYPE = "application/x-ns-proxy-autoconfig"
 
@@ -22,12 +20,12 @@ function FindProxyForURL(url, host) {{
 """
 
 
-def pac(proxy: str, network: IPv4Network) -> str:
+def pac(proxy: str, network: IPv4Network, network6: IPv6Network) -> str:
     """Write the file.
 
     :param proxy: ``HOST:PORT``, as the browser reaches it.
-    :param network: of the mesh.
+    :param network: of the mesh; *network6* the one of IPv6, of 48 bits.
     """
-    prefix = MESH_PREFIX6.hex(":", 2) + ":"
+    prefix = network6.network_address.packed[:6].hex(":", 2) + ":"
     address, mask = network.network_address, network.netmask
     return _SCRIPT.format(proxy=proxy, address=address, mask=mask, prefix=prefix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -25,7 +25,7 @@ class Proxies:
     """The SOCKS5 server and the HTTP proxy, as far as they are wanted.
 
     :param streams: where they lead to.
-    :param network: of the mesh.
+    :param networks: of the mesh.
     :param socks: the host and the port where SOCKS5 is served, or None.
     :param http: the same of the HTTP proxy.
 
@@ -36,7 +36,7 @@ class Proxies:
         self,
         reactor: Any,
         streams: IStreams,
-        network: IPv4Network,
+        networks: tuple[IPv4Network, IPv6Network],
         socks: tuple[str, int] | None,
         http: tuple[str, int] | None,
     ) -> None:
@@ -46,7 +46,7 @@ class Proxies:
         self._entrances: list[Entrance] = []
         self._wanted: list[tuple[str, tuple[str, int] | None, Callable[[], Client]]] = [
             ("socks", socks, lambda: Socks5(reactor, streams)),
-            ("http-proxy", http, lambda: HttpProxy(reactor, streams, network)),
+            ("http-proxy", http, lambda: HttpProxy(reactor, streams, networks)),
         ]
 
     def start(self) -> None:

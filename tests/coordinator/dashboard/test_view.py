@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv6Network
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -67,6 +68,7 @@ class ViewTestCase(SynchronousTestCase):
         self.history = History(lambda: 1e9 + self.clock.seconds())
         self.view = View(
             self.known.values,
+            IPv6Network("fd74:6d01:203::/48"),
             self.reports,
             self.history,
             self.clock.seconds,

@@ -22,6 +22,7 @@ from tunnelmesh.coordinator.reports import Reports
 from tunnelmesh.coordinator.signalling import Signalling
 from tunnelmesh.coordinator.store import IStore
 from tunnelmesh.errors import DashboardError
+from tunnelmesh.identity import mesh_network6
 
 
 class Dashboard:
@@ -54,7 +55,8 @@ class Dashboard:
         self.reports = Reports(reactor, lambda address: view.is_member(address))
         history = History(unix_time)
         members = signalling.members.values()
-        view = View(lambda: members, self.reports, history, reactor.seconds, unix_time)
+        network6 = mesh_network6(key)
+        view = View(lambda: members, network6, self.reports, history, reactor.seconds, unix_time)
         self._viewers = Viewers(reactor, self._sessions, view, self.reports)
 
         def told(*pair: Any) -> None:

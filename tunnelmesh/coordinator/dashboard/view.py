@@ -6,7 +6,7 @@ A page is sent all of it once, and then what has changed: the same object, with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 from tunnelmesh.coordinator.dashboard.history import History
@@ -28,18 +28,21 @@ class View:
     """The rows, and how they have changed.
 
     :param members: every member.
+    :param network6: the mesh's network of IPv6.
     :param seconds: the reactor's clock, by which reports are dated.
     """
 
     def __init__(
         self,
         members: Callable[[], Iterable[Member]],
+        network6: IPv6Network,
         reports: Reports,
         history: History,
         seconds: Callable[[], float],
         unix_time: Callable[[], float],
     ) -> None:
         self._members = members
+        self._network6 = network6
         self._reports = reports
         self._history = history
         self._seconds = seconds
@@ -108,7 +111,7 @@ class View:
     def _peer(self, member: Member) -> Row:
         kept = self._fixed.get(member.address)
         if kept is None or kept[0] != member:
-            kept = self._fixed[member.address] = (member, _fixed(member))
+            kept = self._fixed[member.address] = (member, _fixed(member, self._network6))
         row = dict(kept[1])
         presence = self._reports.present.get(member.address)
         row["online"] = presence is not None
@@ -178,10 +181,10 @@ class View:
         self._history.record("path", one, before=before, after=after, **more)
 
 
-def _fixed(member: Member) -> Row:
+def _fixed(member: Member, network6: IPv6Network) -> Row:
     return {
         "name": member.name,
-        "address6": str(mesh_address6(member.key)),
+        "address6": str(mesh_address6(network6, member.key)),
         "fingerprint": fingerprint(member.key),
         "enrolled": member.enrolled,
         "userspace": member.userspace,
