@@ -114,13 +114,9 @@ class Pair:
     def run(self, seconds: float) -> None:
         """Let so much time pass."""
         end = self.clock.seconds() + seconds
-        while True:
-            calls = self.clock.getDelayedCalls()
-            at = min((call.getTime() for call in calls), default=end)
-            if at > end:
-                self.clock.advance(end - self.clock.seconds())
-                return
-            self.clock.advance(max(0.0, at - self.clock.seconds()))
+        while (calls := self.clock.getDelayedCalls()) and calls[0].getTime() <= end:
+            self.step()
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
 
 
 @implementer(IHalfCloseableProtocol)

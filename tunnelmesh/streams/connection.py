@@ -22,8 +22,9 @@ ASK = 240.0
 """Seconds between asking whether the other side still has the connection, while streams are open
 and silent: a side that was started anew says at once that it has not."""
 
-GRAIN = 1e-4
-"""Seconds by which a timer may be early: less than a reactor can tell apart."""
+GRAIN = 1e-6
+"""Seconds by which a moment may be missed in floating point: sums of the same times in another
+order, by which aioquic judges whether a timer has come, may be before or after it."""
 
 
 class Connection:
@@ -128,8 +129,7 @@ class Connection:
         now = self._reactor.seconds()
         deadline = self.quic.get_timer()
         if deadline is not None and now >= deadline - GRAIN:
-            now = max(now, deadline)
-            self.quic.handle_timer(now)
+            self.quic.handle_timer(max(now, deadline) + GRAIN)
             self.quic.be_patient()
         self._look(now)
         self._happened()
@@ -146,16 +146,14 @@ class Connection:
     def _look(self, now: float) -> None:
         if now < self._used_at + (ASK if self.quic.in_use else UNUSED):
             return
+        self._used_at = now
         if self.quic.in_use:
-            self._used_at = now
             self.quic.send_ping(0)
         elif self._opener:
             self.quic.close(reason_phrase="unused")
 
     def _rearm(self, now: float) -> None:
         at = self._used_at + (ASK if self.quic.in_use else UNUSED)
-        if not (self.quic.in_use or self._opener):
-            at = now + ASK
         deadline = self.quic.get_timer()
         if deadline is not None:
             at = min(at, deadline)
