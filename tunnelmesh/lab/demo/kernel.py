@@ -141,7 +141,8 @@ class KernelStage:
         token = self._mesh.coordinator.invite(uses=2)
         for site, host in zip(self._sites, self._hosts, strict=True):
             proxy = [] if site.proxy is None else [f"--proxy={site.proxy}"]
-            self._mesh.add_peer(host, f"--join={token}", "--mode=tun", *proxy)
+            # This machine's resolver would take the device for one of its own with the same number.
+            self._mesh.add_peer(host, f"--join={token}", "--mode=tun", "--no-dns", *proxy)
 
     def ask(self, name: str, question: str, **query: str) -> Any:
         peer = self._mesh.peers[name]
