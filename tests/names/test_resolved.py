@@ -48,6 +48,15 @@ class ResolvedTests(TestCase):
         self.assertIn("default-route tm7 no", told)
         self.assertEqual(told[-1], "dns tm7 100.96.0.1")
 
+    def test_another_network(self) -> None:
+        """It is not told from within another network namespace, where links have other numbers."""
+        self.install()
+        self.patch(module, "OWN_NETWORK", self.folder)
+        self.patch(module, "FIRST_NETWORK", self.folder / "resolvectl")
+        self.assertFalse(self.resolved.is_here)
+        self.patch(module, "FIRST_NETWORK", self.folder / "nothing")
+        self.assertTrue(self.resolved.is_here)
+
     async def test_other_port(self) -> None:
         """A server at another port is told with it."""
         self.install()

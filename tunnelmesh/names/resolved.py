@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,6 +28,10 @@ PATIENCE = 10.0
 
 MOST_WORDS = 2000
 """Bytes of what ``resolvectl`` says that are kept."""
+
+OWN_NETWORK = Path("/proc/self/ns/net")
+FIRST_NETWORK = Path("/proc/1/ns/net")
+"""The network namespaces of this process, and of the machine's first (namespaces(7))."""
 
 _SET = """\
 link=$1 server=$2
@@ -55,9 +60,16 @@ class Resolved:
 
     @property
     def is_here(self) -> bool:
-        """Whether the command is there; whether the service is too, is seen when it is told."""
-        return IReactorProcess.providedBy(self._reactor) and bool(
-            shutil.which("resolvectl", path=self._environment.get("PATH", ""))
+        """Whether the command is there, and the machine's own network; whether the service is
+        there too, is seen when it is told.
+
+        systemd-resolved knows links by number. From within another network namespace we would tell
+        it about a link of the machine's that happens to have the same one.
+        """
+        return (
+            IReactorProcess.providedBy(self._reactor)
+            and bool(shutil.which("resolvectl", path=self._environment.get("PATH", "")))
+            and _same(OWN_NETWORK, FIRST_NETWORK)
         )
 
     def use(self, link: str, server: Endpoint, apexes: Sequence[str]) -> Deferred[str]:
@@ -82,6 +94,14 @@ class Resolved:
         except OSError as error:
             run.ended.callback(str(error))
         return run.ended
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files are one, as far as we may know."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return True
 
 
 def by_hand(link: str, server: Endpoint) -> str:
