@@ -131,6 +131,17 @@ class PairTests(WorldTestCase):
                 self.internet.run(5)
             self.assertIsNotNone(self.successResultOf(pinged), latency)
 
+    def test_forgotten(self) -> None:
+        """What is told about a peer that is no member any more makes no work."""
+        here, _ = self.pair()
+        dismissed = remote(here, "there")
+        dismissed.forget()
+        before = len(here.host.getDelayedCalls())
+        dismissed.presence(online=True, linked=False)
+        dismissed.network_changed()
+        dismissed.look_again()
+        self.assertEqual(len(here.host.getDelayedCalls()), before)
+
     def test_idle_pair_is_quiet(self) -> None:
         """A direct path that nobody uses costs a few packets a minute, and stays open."""
         here, there = self.pair()

@@ -405,6 +405,8 @@ class Remote:
         return self._carrier.relay.kind if way == RELAY else "udp"
 
     def _rearm(self) -> None:
+        if self._forgotten:
+            return
         deadlines = (
             self._carrier.deadline,
             self._ladder_deadline,
