@@ -1,5 +1,6 @@
 """What ``twistd tunnelmesh`` understands and runs."""
 
+import gc
 import io
 import os
 import re
@@ -135,6 +136,7 @@ class MakeServiceTests(SynchronousTestCase):
         real = sys.modules.get(module.__name__)
         sys.modules[module.__name__] = module
         self.addCleanup(self.put_back, module.__name__, real)
+        self.addCleanup(gc.enable)
         self.patch(tap, "steady", lambda _: None)  # this process's reactor has other users
         options = Options()
         options.parseOptions([f"--role={role}"])
@@ -147,6 +149,17 @@ class MakeServiceTests(SynchronousTestCase):
         first = clock.seconds()
         self.assertLess(first, time.time() / 2)
         self.assertLessEqual(first, clock.seconds())
+
+    def test_garbage(self) -> None:
+        """No garbage is looked for during the start, and some is from then on."""
+        clock = Clock()
+        self.addCleanup(gc.unfreeze)
+        self.made("peer", lambda *_: Service())
+        self.assertFalse(gc.isenabled())
+        role = Role(clock)
+        role.startService()
+        clock.advance(tap.SETTLED)
+        self.assertTrue(gc.isenabled())
 
     def put_back(self, name: str, real: ModuleType | None) -> None:
         """Undo what :meth:`made` did to the loaded modules."""

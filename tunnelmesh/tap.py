@@ -121,8 +121,9 @@ def _lines(told: Iterable[Field[Any]]) -> list[tuple[str, str]]:
 
 
 SETTLED = 5.0
-"""Seconds after the start, when what is loaded stays. It is kept out of the garbage collector's
-full rounds from then on: each would stop everything for some 20 ms, to find nothing."""
+"""Seconds after the start, when what is loaded stays. Until then there is no garbage collection: a
+tenth of the start would go into it, to find nothing. From then on what is loaded is kept out of the
+full rounds, each of which would stop everything for some 20 ms."""
 
 
 class Role(MultiService):
@@ -140,13 +141,18 @@ class Role(MultiService):
         except TunnelMeshError as error:
             fail(self._reactor, error)
             return
-        self._settling = self._reactor.callLater(SETTLED, gc.freeze)
+        self._settling = self._reactor.callLater(SETTLED, _settle)
 
     def stopService(self) -> Any:
         """Stop."""
         if self._settling is not None and self._settling.active():
             self._settling.cancel()
         return super().stopService()  # type: ignore[no-untyped-call]
+
+
+def _settle() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def steady(reactor: Any) -> None:
@@ -166,6 +172,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    gc.disable()
     steady(reactor)
     role = Role(reactor)
     try:
