@@ -85,6 +85,10 @@ class StreamError(TunnelMeshError):
     """A stream to a port of a peer cannot be opened: refused, not allowed, or nobody listens."""
 
 
+class NotAllowedError(StreamError):
+    """The access rules forbid it."""
+
+
 class StreamTimeoutError(StreamError):
     """The peer does not answer in time."""
 

@@ -16,7 +16,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tunnelmesh.errors import OfflineError, StreamError, StreamTimeoutError, UnknownPeerError
+from tunnelmesh.errors import (
+    NotAllowedError,
+    OfflineError,
+    StreamError,
+    StreamTimeoutError,
+    UnknownPeerError,
+)
 from tunnelmesh.interfaces import IStreams
 from tunnelmesh.lab.sim import Internet
 
@@ -87,6 +93,8 @@ class LoopbackStreams:
         if plain in ("homelab", "100.96.0.2", "fd74:6d6d:6573::2"):
             if port == 9:
                 return Failing(StreamError("homelab: nobody listens on port 9"))
+            if port == 10:
+                return Failing(NotAllowedError("the access rules do not let this machine"))
             return Saying(TCP4ClientEndpoint(self._reactor, LOOPBACK, port), first)
         if plain == "slow":
             return self.never

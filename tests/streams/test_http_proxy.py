@@ -215,6 +215,7 @@ class RefusalTests(ProxyTestCase):
             (b"robot.mesh", b"504", b"offline for 3 minutes"),
             (b"late.mesh", b"504", b"does not answer"),
             (b"homelab.mesh:9", b"502", b"nobody listens on port 9"),
+            (b"homelab.mesh:10", b"403", b"access rules"),
         ):
             answer = self.answer_to(b"GET http://%b/ HTTP/1.1\r\n\r\n" % host)
             self.assertEqual(answer.split()[1], status)

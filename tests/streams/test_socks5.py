@@ -118,6 +118,7 @@ class RefusalTests(Socks5TestCase):
             ("robot.mesh", 80, Reply.HOST_UNREACHABLE),
             ("late.mesh", 80, Reply.TTL_EXPIRED),
             ("homelab.mesh", 9, Reply.REFUSED),
+            ("homelab.mesh", 10, Reply.NOT_ALLOWED),
         ):
             heard = self.answer_to(GREETING + ask(host, port))
             self.assertEqual(heard, METHOD + reply.encode())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -62,6 +62,12 @@ class Answering:
         transport.begin(_Asking(self))
 
 
+class _Connecting(Factory[Protocol]):
+    """Writes no line to the log for each connection, as factories do."""
+
+    noisy = False
+
+
 class _Asking(Protocol):
     """A stream whose opener is still to say what it wants, or waits for that."""
 
@@ -109,10 +115,13 @@ class _Asking(Protocol):
             return
         try:
             service: Any = await answering.connecting.run(
-                target.connect, Factory.forProtocol(Protocol)
+                target.connect, _Connecting.forProtocol(Protocol)
             )
         except ConnectionRefusedError:
             self._refuse(Answer(Status.NOBODY_LISTENS, "connection refused"))
+            return
+        except DNSLookupError:
+            self._refuse(Answer(Status.NOBODY_LISTENS, "its host is not found"))
             return
         except ConnectError as error:
             self._refuse(Answer(Status.NOBODY_LISTENS, str(error)))

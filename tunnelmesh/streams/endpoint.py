@@ -15,7 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunnelmesh.errors import StreamError, StreamTimeoutError, TunnelMeshError
+from tunnelmesh.errors import NotAllowedError, StreamError, StreamTimeoutError, TunnelMeshError
 from tunnelmesh.wire.opening import Answer, Request, Status
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class _Opening(Protocol):
             return
         answer, size = decoded
         if answer.status != Status.OPEN:
-            self._fail(StreamError(_reason(answer, self._peer, self._port)))
+            kind = NotAllowedError if answer.status == Status.NOT_ALLOWED else StreamError
+            self._fail(kind(_reason(answer, self._peer, self._port)))
             return
         protocol = self._factory.buildProtocol(self.transport.getPeer())
         if protocol is None:

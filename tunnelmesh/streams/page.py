@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from tunnelmesh.errors import OfflineError, StreamTimeoutError, UnknownPeerError
+from tunnelmesh.errors import NotAllowedError, OfflineError, StreamTimeoutError, UnknownPeerError
 from tunnelmesh.wire.http import Answer
 
 PLAIN = "text/plain; charset=utf-8"
@@ -24,7 +24,7 @@ def page(status: int, text: str, media_type: str = PLAIN) -> bytes:
 
 def status_of(error: Exception) -> int:
     """How HTTP calls it that a stream cannot be opened."""
-    if isinstance(error, UnknownPeerError):
+    if isinstance(error, (NotAllowedError, UnknownPeerError)):
         return HTTPStatus.FORBIDDEN
     if isinstance(error, (OfflineError, StreamTimeoutError)):
         return HTTPStatus.GATEWAY_TIMEOUT

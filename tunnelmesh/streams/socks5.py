@@ -6,6 +6,7 @@ from typing import Any
 
 from tunnelmesh.errors import (
     DecodeError,
+    NotAllowedError,
     OfflineError,
     StreamError,
     StreamTimeoutError,
@@ -20,6 +21,7 @@ _REPLIES: tuple[tuple[type[TunnelMeshError], Reply], ...] = (
     (UnknownPeerError, Reply.HOST_UNREACHABLE),
     (OfflineError, Reply.HOST_UNREACHABLE),
     (StreamTimeoutError, Reply.TTL_EXPIRED),
+    (NotAllowedError, Reply.NOT_ALLOWED),
     (StreamError, Reply.REFUSED),
     (TunnelMeshError, Reply.FAILED),
 )
