@@ -238,6 +238,9 @@ class SiteTests(SiteTestCase):
         self.assertEqual(self.request("GET", "/v1")[0], 405)
         self.assertEqual(self.request("GET", PATH)[0], 405)
         self.assertEqual(self.request("DELETE", "/healthz")[0], 501)
+        self.assertEqual(self.request("HEAD", "/healthz"), (200, b""))
+        for path in ("/v1", PATH):
+            self.assertEqual(self.request("HEAD", path), (405, b""))
 
     def test_long_body(self) -> None:
         """A long body is cut off, whether or not its length was announced."""

@@ -19,10 +19,10 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.web.http import FORBIDDEN, SERVICE_UNAVAILABLE, UNAUTHORIZED, Request
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from tunnelmesh.errors import ConfigError, ListenError, TunnelMeshError
 from tunnelmesh.metrics import token
+from tunnelmesh.quiet_site import QuietSite
 
 IDLE_SECONDS = 30.0
 """Seconds that a connection may be silent."""
@@ -61,9 +61,7 @@ class MetricsServer(Service):
         secret = None if address.is_loopback else token.load_or_create(self._state_dir)
         root = Resource()
         root.putChild(b"metrics", _Metrics(self._text, secret))
-        site = Site(root, timeout=IDLE_SECONDS)
-        site.noisy = False
-        site.log = lambda request: None  # type: ignore[method-assign]
+        site = QuietSite(root, self._reactor, IDLE_SECONDS)
         try:
             self._port = self._reactor.listenTCP(port, site, interface=str(address))
         except CannotListenError as error:

@@ -77,6 +77,20 @@ class PageTests(SiteTestCase):
             self.assertEqual((401, "not signed in"), (answer.status, answer.said["error"]))
         self.assertEqual(["laptop", "homelab", "nas"], self.mesh.names)
 
+    async def test_odd_methods(self) -> None:
+        """Nobody fills the log with methods that a page has not."""
+        for method, path, status in (
+            ("HEAD", "session", 405),
+            ("HEAD", "sign-in", 405),
+            ("GET", "revoke", 405),
+            ("PUT", "session", 501),
+            ("BREW", "session", 501),
+            ("HEAD", "", 200),
+            ("HEAD", "live", 405),
+        ):
+            answer = await self.visitor.ask(method, path)
+            self.assertEqual((method, path, status), (method, path, answer.status))
+
 
 class SignInTests(SiteTestCase):
     """Links and cookies."""
