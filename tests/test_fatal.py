@@ -17,7 +17,7 @@ TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 TAC = """
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
-from tunnelmesh.errors import DeviceError, ListenError
+from tunnelmesh.errors import DeviceError, ExpelledError, ListenError
 from tunnelmesh.fatal import fail
 from tunnelmesh.tap import Role
 
@@ -32,6 +32,10 @@ class Later(Service):
 
     def stopService(self):
         open("stopped", "w").close()
+
+class Expelled(Service):
+    def startService(self):
+        raise ExpelledError("not a member: ask for an invitation")
 
 class Well(Service):
     def startService(self):
@@ -111,6 +115,10 @@ class FailTests(SynchronousTestCase):
             (ended.returncode, ended.stderr), (1, "tunnelmesh: port 443 is taken: do that\n")
         )
         self.assertTrue((directory / "stopped").exists())
+
+    def test_expelled(self) -> None:
+        """A supervisor can tell that it is of no use to try again."""
+        self.assertEqual(self.twistd("Expelled")[0].returncode, 3)
 
     def test_nothing_wrong(self) -> None:
         """A service that ends by itself ends with status 0."""

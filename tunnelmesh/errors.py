@@ -6,7 +6,12 @@ standard error and exit status 1.
 
 
 class TunnelMeshError(Exception):
-    """Something TunnelMesh was asked to do cannot be done."""
+    """Something TunnelMesh was asked to do cannot be done.
+
+    :cvar status: what a service that fails of it exits with.
+    """
+
+    status = 1
 
 
 class DecodeError(TunnelMeshError):
@@ -47,6 +52,12 @@ class SignalError(TunnelMeshError):
 
 class LinkError(TunnelMeshError):
     """The link to the coordinator cannot be opened."""
+
+
+class ExpelledError(LinkError):
+    """This machine is no member of the mesh any more: it is of no use to start the peer again."""
+
+    status = 3
 
 
 class ProxyError(LinkError):

@@ -16,7 +16,7 @@ _log = Logger()
 
 
 def fail(reactor: Any, error: TunnelMeshError) -> None:
-    """Say in one line on standard error what is wrong, stop everything, and exit with status 1.
+    """Say in one line on standard error what is wrong, stop everything, and exit with its status.
 
     Services are stopped as in any shutdown. ``twistd`` itself knows no exit status: it is set
     when the reactor has come to its end. May be called before the reactor runs.
@@ -25,7 +25,7 @@ def fail(reactor: Any, error: TunnelMeshError) -> None:
     """
     _log.critical("{error}", error=error)
     print(f"tunnelmesh: {error}", file=sys.__stderr__, flush=True)
-    reactor.addSystemEventTrigger("after", "shutdown", atexit.register, _exit)
+    reactor.addSystemEventTrigger("after", "shutdown", atexit.register, _exit, error.status)
     reactor.callWhenRunning(_stop, reactor)
 
 
@@ -36,8 +36,8 @@ def _stop(reactor: Any) -> None:
         pass  # it is stopping already
 
 
-def _exit() -> None:
+def _exit(status: int) -> None:
     # Nothing raised by an exit function changes the status, so that this one has to be final.
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(1)
+    os._exit(status)

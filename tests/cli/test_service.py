@@ -80,6 +80,7 @@ class UnitTests(SynchronousTestCase):
             ("ProtectSystem", "strict"),
             ("StateDirectory", "tunnelmesh"),
             ("Restart", "on-failure"),
+            ("RestartPreventExitStatus", "2 3"),
         ):
             self.assertEqual(peer[name], [value])
         _, unit, _ = run("install", "--print", "--role=coordinator")

@@ -50,7 +50,7 @@ class MembersTests(MeshTestCase):
         self.addCleanup(endless.kill)
         out = self.command(coordinator, "revoke", "attic")
         self.assertIn(f"attic ({address}) is no member any more", out)
-        self.assertEqual(self.status_of(server), 1)
+        self.assertEqual(self.status_of(server), 3)
         self.assertIn("was removed from the mesh", server.log.read_text())
         self.until(lambda: not laptop.paths(), "the end of the session")
         lost = hosts[0].popen(["ping", "-q", "-c1", "-w1", address], stdout=DEVNULL)

@@ -14,7 +14,7 @@ from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh import fatal
 from tunnelmesh.coordinator.membership import Membership
 from tunnelmesh.coordinator.sqlite import FILE_NAME, SQLiteStore
-from tunnelmesh.errors import EnrolmentError, LinkError, UnknownPeerError
+from tunnelmesh.errors import EnrolmentError, ExpelledError, LinkError, UnknownPeerError
 from tunnelmesh.identity import FILE_NAME as IDENTITY
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.peer import membership as memberships
@@ -110,6 +110,7 @@ class RevokedTests(StandingTestCase):
                 self.coordinator.start()
                 there.start()
                 self.internet.run(5)
+            self.assertIsInstance(self.fatal[-1], ExpelledError)
             [error] = self.fatal
             self.assertIn("was removed from the mesh", str(error))
             self.assertIn("tunnelmesh leave", str(error))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from tunnelmesh.errors import ExpelledError
+
 Role = Literal["peer", "coordinator"]
 
 NAMES: Mapping[str, str] = {
@@ -18,7 +20,7 @@ STATE = Path("/var/lib")
 """Where systemd makes the state directories of its services."""
 
 WRONG_USAGE = 2
-"""The exit status after which to start again is of no use."""
+"""The exit status after which to start again is of no use; so is :class:`.ExpelledError`'s."""
 
 _CAPABILITIES = "CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
 """For the network device, and for ports below 1024. The peer gives them up after its start."""
@@ -112,7 +114,7 @@ Type=exec
 ExecStart={" ".join([*map(_escaped, _twistd()), "-n", "tunnelmesh", f"--role={role}", *options])}
 Restart=on-failure
 RestartSec=2
-RestartPreventExitStatus={WRONG_USAGE}
+RestartPreventExitStatus={WRONG_USAGE} {ExpelledError.status}
 {confined}
 [Install]
 WantedBy={target}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
-from tunnelmesh.errors import ConfigError, EnrolmentError, LinkError
+from tunnelmesh.errors import ConfigError, EnrolmentError, ExpelledError, LinkError
 from tunnelmesh.peer import membership as memberships
 from tunnelmesh.transports.reasons import printable
 from tunnelmesh.wire.administration import Leave, Rename, Renamed
@@ -66,7 +66,7 @@ class Standing:
         if message.code == LEFT and self._leaves:
             self._answered(message)
         else:
-            self._expelled(LinkError(f"the coordinator says: {printable(message.message)}"))
+            self._expelled(ExpelledError(f"the coordinator says: {printable(message.message)}"))
 
     async def rename(self, name: str) -> dict[str, Any]:
         """Ask for another name.
