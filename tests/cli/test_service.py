@@ -120,6 +120,48 @@ class UnitTests(SynchronousTestCase):
             self.assertIn(complaint, err)
 
 
+class SystemUnitTests(SynchronousTestCase):
+    """The system's service, in an ``/etc`` of our own."""
+
+    def setUp(self) -> None:
+        """Play root, of a machine that systemd does not run and that has joined."""
+        self.etc = Path(self.mktemp()).absolute()
+        self.rules = self.etc / "polkit-1" / "rules.d"
+        self.rules.mkdir(parents=True)
+        self.patch(systemd, "ETC", self.etc)
+        self.patch(systemd, "BOOTED", self.etc / "nothing")
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(service, "HOMES", ())
+        self.patch(service, "_join", lambda *_: None)
+
+    def files(self) -> set[str]:
+        """All that is there."""
+        return {str(p.relative_to(self.etc)) for p in self.etc.rglob("*") if p.is_file()}
+
+    def test_names(self) -> None:
+        """polkit lets the peer's user tell systemd-resolved, until the service is removed."""
+        self.assertEqual(run("install")[0], 0)
+        [rule] = self.rules.iterdir()
+        self.assertEqual((rule.name, rule.stat().st_mode & 0o777), ("50-tunnelmesh.rules", 0o644))
+        self.assertIn('subject.user == "tunnelmesh"', rule.read_text())
+        self.assertIn(
+            "User=tunnelmesh\n", (self.etc / "systemd/system/tunnelmesh.service").read_text()
+        )
+        how_to = Path(__file__).parent.parent.parent / "docs" / "howto" / "names.md"
+        self.assertIn(rule.read_text().partition("names.\n")[2], how_to.read_text())
+        self.assertEqual(run("uninstall")[0], 0)
+        self.assertEqual(self.files(), set())
+
+    def test_nothing_to_allow(self) -> None:
+        """A coordinator needs no rule, and a machine without polkit gets none."""
+        self.assertEqual(run("install", "--role=coordinator", "--public-host=vpn.example")[0], 0)
+        self.assertNotIn("polkit-1/rules.d/50-tunnelmesh.rules", self.files())
+        run("uninstall", "--role=coordinator")
+        self.rules.rmdir()
+        self.assertEqual(run("install")[0], 0)
+        self.assertFalse(any("polkit" in name for name in self.files()))
+
+
 class UserUnitTests(ProcessTestCase):
     """A user's own service, from joining to its end."""
 

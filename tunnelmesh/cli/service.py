@@ -18,7 +18,7 @@ from tunnelmesh.cli import options
 from tunnelmesh.cli.ask import ask, command
 from tunnelmesh.cli.background import PATIENCE, POLL, detach, stop
 from tunnelmesh.cli.example import example
-from tunnelmesh.cli.systemd import Place, is_booted, toml, write
+from tunnelmesh.cli.systemd import POLKIT, Place, is_booted, toml, write
 from tunnelmesh.cli.unit import NAMES, STATE, WRONG_USAGE, Role, system_unit, user_unit
 from tunnelmesh.cli.up import TWISTD
 from tunnelmesh.config import Config, CoordinatorConfig, PeerConfig, default_state_dir, load
@@ -123,6 +123,8 @@ def _install(args: argparse.Namespace) -> int:
         _join(settings, token, state_dir)
     write(place.config, "".join(f"{key} = {toml(v)}\n" for key, v in settings.items()), 0o600)
     write(place.unit, unit, 0o644)
+    if place.polkit is not None:
+        write(place.polkit, POLKIT, 0o644)
     if not is_booted():
         print(f"{place.unit} is written; systemd does not run here. Where it does, say")
         print(f"  systemctl {'--user ' if place.of_user else ''}enable --now {place.name}")
@@ -237,6 +239,8 @@ def _remove(args: argparse.Namespace) -> int:
         place.systemctl("disable", "--now", place.name)
     place.unit.unlink()
     place.config.unlink(missing_ok=True)
+    if place.polkit is not None:
+        place.polkit.unlink(missing_ok=True)
     if is_booted():
         place.systemctl("daemon-reload")
     print(f"{place.name} is gone; its key and state are kept")

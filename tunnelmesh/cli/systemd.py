@@ -15,6 +15,16 @@ BOOTED = Path("/run/systemd/system")
 
 ETC = Path("/etc")
 
+POLKIT = """\
+// Written by 'tunnelmesh service install', removed by 'tunnelmesh service uninstall':
+// the service tells systemd-resolved who answers for the mesh's names.
+polkit.addRule(function (action, subject) {
+    if (subject.user == "tunnelmesh" && action.id.startsWith("org.freedesktop.resolve1.")) {
+        return polkit.Result.YES;
+    }
+});
+"""
+
 
 def is_booted() -> bool:
     """Whether systemd runs this machine."""
@@ -22,7 +32,10 @@ def is_booted() -> bool:
 
 
 class Place:
-    """Where a service's files are, and who starts it."""
+    """Where a service's files are, and who starts it.
+
+    :ivar polkit: the file with :data:`POLKIT`; None where there is nothing to allow.
+    """
 
     def __init__(self, role: Role, of_user: bool) -> None:
         self.name = NAMES[role]
@@ -31,6 +44,9 @@ class Place:
         units = home / "systemd" / "user" if of_user else ETC / "systemd" / "system"
         self.unit = units / self.name
         self.config = (home if of_user else ETC) / "tunnelmesh" / f"{role}.toml"
+        rules = ETC / "polkit-1" / "rules.d"
+        allows = role == "peer" and not of_user and rules.is_dir()
+        self.polkit = rules / "50-tunnelmesh.rules" if allows else None
 
     def systemctl(self, *words: str) -> str:
         """Ask systemd.
