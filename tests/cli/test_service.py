@@ -100,10 +100,11 @@ class UnitTests(SynchronousTestCase):
         """A key that only root may read is handed over as a credential."""
         _, unit, _ = run(
             *("install", "--print", "--role=coordinator", "--public-host=vpn.example"),
-            *("--tls-certificate=/etc/ssl/a.pem", "--tls-key=/etc/ssl/b.pem"),
+            *("--tls-certificate=/etc/ssl/100%h.pem", "--tls-key=/etc/ssl/b.pem"),
         )
         told = directives(unit)
         self.assertIn("tls-key:/etc/ssl/b.pem", told["LoadCredential"])
+        self.assertIn("tls-certificate:/etc/ssl/100%%h.pem", told["LoadCredential"])
         self.assertIn("--tls-key=${CREDENTIALS_DIRECTORY}/tls-key", told["ExecStart"][0])
 
     def test_refused(self) -> None:

@@ -84,7 +84,10 @@ def system_unit(role: Role, state_dir: Path, credentials: Mapping[str, Path]) ->
     :param credentials: files that only root may read, by what they are to the service: ``config``,
         and settings whose value is a file.
     """
-    files = "".join(f"LoadCredential={name}:{path}\n" for name, path in credentials.items())
+    files = "".join(
+        f"LoadCredential={name}:{str(path).replace('%', '%%')}\n"
+        for name, path in credentials.items()
+    )
     options = [f"--{name}=${{CREDENTIALS_DIRECTORY}}/{name}" for name in credentials]
     return _unit(
         role,
