@@ -59,6 +59,20 @@ class AnsweringTests(SynchronousTestCase):
         told = self.refusal(DNSLookupError("no such host"))
         self.assertIn("nothing answers on port 22 of there: its host is not found", str(told))
 
+    def test_last_words(self) -> None:
+        """What the other side says when it ends everything cannot steer a terminal."""
+        pair = Pair()
+        pair.accept = lambda transport: None
+        endpoint = StreamEndpoint(pair.clock, lambda first: ("there", pair.here.open(first)), 22)
+        connecting = endpoint.connect(Factory.forProtocol(Protocol))
+        pair.run(1)
+        pair.there.close("\x1b]0;evil\x07\r\n" + 900 * "x")
+        pair.run(1)
+        told = str(self.failureResultOf(connecting, StreamError).value)
+        self.assertIn("evil", told)
+        self.assertTrue(told.isprintable(), told)
+        self.assertLess(len(told), 500)
+
     def test_log(self) -> None:
         """Streams leave no lines in the log: another peer could fill it."""
         lines: list[LogEvent] = []

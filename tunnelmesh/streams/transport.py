@@ -21,6 +21,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunnelmesh.transports.reasons import printable
+
 if TYPE_CHECKING:
     from tunnelmesh.streams.connection import Connection
 
@@ -186,8 +188,8 @@ class StreamTransport:
             protocol.writeConnectionLost()
 
     def lost(self, reason: str) -> None:
-        """The connection is gone."""
-        self._end(Failure(ConnectionLost(reason)))
+        """The connection is gone; the reason may be the other side's words."""
+        self._end(Failure(ConnectionLost(printable(reason))))
 
     # What follows.
 
