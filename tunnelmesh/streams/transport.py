@@ -21,7 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunnelmesh.transports.reasons import printable
+from tunnelmesh.wire.opening import printable
 
 if TYPE_CHECKING:
     from tunnelmesh.streams.connection import Connection

@@ -25,6 +25,9 @@ _ANSWER = struct.Struct(">BB")
 
 REQUEST_SIZE = _REQUEST.size
 
+LONGEST = 255
+"""Bytes of an answer's text."""
+
 
 class Status(IntEnum):
     """What became of a request."""
@@ -77,7 +80,7 @@ class Answer:
 
     def encode(self) -> bytes:
         """The stream's first bytes."""
-        text = self.text.encode()[:255]
+        text = self.text.encode()[:LONGEST]
         return _ANSWER.pack(self.status, len(text)) + text
 
     @classmethod
@@ -97,4 +100,10 @@ class Answer:
     @property
     def shown(self) -> str:
         """The text without what a terminal might obey."""
-        return "".join(each if each.isprintable() else "?" for each in self.text)
+        return printable(self.text)
+
+
+def printable(text: str) -> str:
+    """The other side's words, without what a terminal might obey, and no more of them than fit an
+    answer."""
+    return "".join(each if each.isprintable() else "?" for each in text[:LONGEST])
