@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.streams.wires import Pair, Reader, reader
-from tunnelmesh.streams.quic import FIRST_WINDOW
+from tunnelmesh.streams.configuration import FIRST_WINDOW
 from tunnelmesh.streams.transport import HIGH
 
 PARTS = 1420, 65_536

@@ -99,11 +99,6 @@ class Connection:
 
     # For the transports.
 
-    @property
-    def reactor(self) -> Any:
-        """What the connection is driven by."""
-        return self._reactor
-
     def wake(self) -> None:
         """There may be something to send, when this turn is over."""
         if self._turn is None and not self._over:
@@ -123,7 +118,9 @@ class Connection:
     # What follows.
 
     def _turned(self) -> None:
-        self._turn = None
+        turn, self._turn = self._turn, None
+        if turn is not None and turn.active():  # this is done for another reason
+            turn.cancel()
         if self._over:
             return
         now = self._reactor.seconds()

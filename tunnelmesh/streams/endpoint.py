@@ -110,7 +110,7 @@ class _Opening(Protocol):
         self._fail(
             StreamTimeoutError(
                 f"{self._peer} does not answer within {SECONDS:.0f} s: see "
-                f"'tunnelmesh ping {self._peer}'; versions before 0.2 have no streams"
+                f"'tunnelmesh ping {self._peer}'; older versions have no streams"
             )
         )
 

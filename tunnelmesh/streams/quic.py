@@ -3,63 +3,31 @@
 This module is imported when the first stream is opened or arrives, and not before: aioquic takes
 time to load and memory that most peers never need.
 
-What is different from QUIC on the open internet:
-
-- The datagrams travel inside a session that has authenticated both peers by their keys, and nobody
-  else can put any there. So the certificate that TLS insists on says nothing: it is made by each
-  process for itself, and not looked at.
-- Datagrams may be shorter than 1,200 bytes: the path's length is known from elsewhere.
-- The receiver lets the other side send only as much as its reader has room for. aioquic by itself
-  grants more as data arrives, read or not.
+aioquic by itself lets the other side send more as data arrives, read or not; here it is as much as
+the reader has room for. And where many streams have much to send, aioquic is slow.
 """
 
 from __future__ import annotations
 
-import logging
-import ssl
 from collections import deque
-from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 from weakref import WeakSet
 
-from aioquic.quic import connection
-from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import Limit, QuicConnection
-from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion
+from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.stream import QuicStream
-from aioquic.tls import CipherSuite
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.x509.oid import NameOID
 
-from tunnelmesh.streams import congestion
-
-ALPN = "tunnelmesh/1"
-
-IDLE = 3600.0
-"""Seconds without a word after which a connection is given up although streams are open on it: a
-machine that has slept for less finds its streams as it left them."""
+from tunnelmesh.streams.configuration import DATAGRAM, FIRST_WINDOW, configuration
+from tunnelmesh.streams.congestion import Pacer
 
 MOST_STREAMS = 256
 """Streams that a peer may have open at a time in one direction; further ones wait."""
-
-FIRST_WINDOW = 128 * 1024
-"""Bytes that a stream's sender may be ahead of its reader, at first: with all streams open and none
-read this is 32 MB."""
 
 LARGEST_WINDOW = 4 * 1024 * 1024
 """What that may grow to while the reader keeps up: 300 Mbit/s over 100 ms."""
 
 ROOM = 32 * 1024 * 1024
 """Bytes by which one connection's windows may grow, all together."""
-
-DATAGRAM = 1164
-"""Bytes of a datagram that fits every path: 1,200 (:data:`tunnelmesh.paths.path_mtu.BASE`), less 32
-of the tunnel's overhead and 4 of the control message."""
-
-ABORTED = 1
-"""The error code of a stream that was aborted."""
 
 LARGE_DATAGRAM = 16_000
 """Bytes of a datagram that goes in parts; a stream's frame is less than 16,384 bytes long, as
@@ -70,18 +38,14 @@ MOST_CAUTION = 64 * 1024 * 1024
 """Bytes that have to arrive without a loss before datagrams go in parts: at first, and at most,
 since it is doubled each time that this is followed by a loss."""
 
+ABORTED = 1
+"""The error code of a stream that was aborted."""
+
 AT_ONCE = 16
 """Streams that take a turn together: for each packet aioquic looks at every stream in its queue,
 which for two hundred of them would be most of the work."""
 
 _CREDIT_CAPACITY = 1 + 8 + 8
-_UNLIMITED = 1 << 60
-
-# RFC 9000 pads the first packets to 1,200 bytes, and drops shorter ones.
-connection.SMALLEST_MAX_DATAGRAM_SIZE = DATAGRAM  # type: ignore[attr-defined]
-
-# A peer that breaks the protocol must not be able to fill somebody's log.
-logging.getLogger("quic").setLevel(logging.CRITICAL + 1)
 
 
 class Quic(QuicConnection):
@@ -93,13 +57,13 @@ class Quic(QuicConnection):
 
     def __init__(self, opener: bool, destination: bytes | None = None) -> None:
         super().__init__(
-            configuration=_configuration(opener),
+            configuration=configuration(opener),
             original_destination_connection_id=destination,
         )
         most = 0 if opener else MOST_STREAMS
         self._local_max_streams_bidi = _limit(QuicFrameType.MAX_STREAMS_BIDI, most)
         self._local_max_streams_uni = _limit(QuicFrameType.MAX_STREAMS_UNI, 0)
-        self._pacer = self._loss._pacer = congestion.Pacer(DATAGRAM)
+        self._pacer = self._loss._pacer = Pacer(DATAGRAM)
         self._caution = CAUTION
         self._claimed: WeakSet[QuicStream] = WeakSet()
         self._grown = 0
@@ -279,38 +243,3 @@ def _has_sent(stream: QuicStream) -> bool:
 
 def _limit(frame: QuicFrameType, value: int) -> Limit:
     return Limit(frame_type=frame, name=frame.name, value=value)
-
-
-@cache
-def _configuration(opener: bool) -> QuicConfiguration:
-    configuration = QuicConfiguration(
-        is_client=opener,
-        alpn_protocols=[ALPN],
-        idle_timeout=IDLE,
-        congestion_control_algorithm=congestion.NAME,
-        max_datagram_size=DATAGRAM,
-        max_data=_UNLIMITED,
-        max_stream_data=FIRST_WINDOW,
-        supported_versions=[QuicProtocolVersion.VERSION_1],
-        cipher_suites=[CipherSuite.AES_128_GCM_SHA256],
-        verify_mode=ssl.CERT_NONE,
-    )
-    if not opener:
-        configuration.private_key = Ed25519PrivateKey.generate()
-        configuration.certificate = _certificate(configuration.private_key)
-    return configuration
-
-
-def _certificate(key: Ed25519PrivateKey) -> x509.Certificate:
-    """What TLS insists on."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunnelmesh")])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(9999, 12, 31, tzinfo=UTC))
-        .sign(key, None)
-    )
