@@ -22,7 +22,7 @@ from scapy.packet import Packet, Raw
 
 from bench.bulk import SIZE, measure
 from tests.bulk.packets import TIMESTAMPS, super_packet
-from tunnelmesh.peer.guard import Guard
+from tunnelmesh.peer.pair.guard import Guard
 from tunnelmesh.peer.switch import Switch
 from tunnelmesh.policy.ports import Reach
 

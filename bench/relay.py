@@ -37,8 +37,8 @@ from tunnelmesh.cli.ask import ask
 from tunnelmesh.coordinator.sqlite import FILE_NAME as DATABASE
 from tunnelmesh.coordinator.sqlite import SQLiteStore
 from tunnelmesh.identity import Identity
-from tunnelmesh.peer.egress import Egress, Route, Whereabouts
-from tunnelmesh.peer.session import Session
+from tunnelmesh.peer.link.egress import Egress, Route, Whereabouts
+from tunnelmesh.peer.link.session import Session
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.wire.signal import Hold, Release, Signal
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cli.answers import CommandTestCase
 from tunnelmesh.cli.status import amount
-from tunnelmesh.peer.absence import age
+from tunnelmesh.peer.answers.absence import age
 
 DIRECT = {"kind": "udp", "remote": "198.51.100.7:4000", "rtt_ms": 12.345, "since_s": 65.0}
 NONE = {"kind": None, "remote": None, "rtt_ms": None, "since_s": 1.0}

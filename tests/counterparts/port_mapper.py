@@ -15,9 +15,9 @@ from twisted.internet import reactor
 from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.internet.stdio import StandardIO
 
-from tunnelmesh.peer import port_mapping
-from tunnelmesh.peer.default_route import default_route
-from tunnelmesh.peer.port_mapping import PortMapping
+from tunnelmesh.peer.reach import port_mapping
+from tunnelmesh.peer.reach.default_route import default_route
+from tunnelmesh.peer.reach.port_mapping import PortMapping
 
 
 class Echo(DatagramProtocol):

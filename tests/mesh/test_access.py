@@ -8,7 +8,7 @@ from subprocess import DEVNULL, PIPE
 from tests.mesh.meshes import PATIENCE, MeshTestCase
 from tunnelmesh.cli.ask import ask
 from tunnelmesh.lab.kernel.mesh import Mesh, Peer
-from tunnelmesh.peer.guard import NOT_ALLOWED
+from tunnelmesh.peer.pair.guard import NOT_ALLOWED
 
 SERVE = """
 import selectors, socket, sys

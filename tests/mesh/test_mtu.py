@@ -10,7 +10,7 @@ from tunnelmesh.lab.kernel import Site
 from tunnelmesh.lab.kernel.mesh import Peer, wait_until
 from tunnelmesh.lab.kernel.namespaces import ip, nft
 from tunnelmesh.paths.path_mtu import STEP
-from tunnelmesh.peer.carrier import OVERHEAD
+from tunnelmesh.peer.pair.carrier import OVERHEAD
 
 HEADERS4 = 28
 HEADERS6 = 48

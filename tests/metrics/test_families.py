@@ -15,7 +15,7 @@ from tests.peer.world import WorldTestCase, node
 from tunnelmesh.metrics.build import text
 from tunnelmesh.metrics.coordinator import CoordinatorMetrics
 from tunnelmesh.metrics.peer import MOST_PEERS, PeerMetrics
-from tunnelmesh.peer.status import status
+from tunnelmesh.peer.answers.status import status
 
 ROOT = Path(__file__).parent.parent.parent
 

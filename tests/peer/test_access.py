@@ -22,13 +22,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.bulk.packets import super_packet
 from tests.coordinator.machine import Machine
-from tests.peer.test_bulk import WrittenDevice
+from tests.peer.pair.test_bulk import WrittenDevice
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.errors import ConfigError, PolicyError, StreamError
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.peer.access import FILE, Access
-from tunnelmesh.peer.control import routes
-from tunnelmesh.peer.guard import NOT_ALLOWED
+from tunnelmesh.peer.answers.control import routes
+from tunnelmesh.peer.pair.guard import NOT_ALLOWED
 from tunnelmesh.wire.administration import Rules
 from tunnelmesh.wire.signal import Roster, Welcome
 from tunnelmesh.wire.token import Token

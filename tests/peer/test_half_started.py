@@ -13,7 +13,7 @@ from tests.peer.world import WorldTestCase
 from tunnelmesh import fatal
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.lab.sim.tunnel import TunnelDevice
-from tunnelmesh.peer.route_monitor import RouteMonitor
+from tunnelmesh.peer.reach.route_monitor import RouteMonitor
 
 
 class HalfStartedTests(WorldTestCase):

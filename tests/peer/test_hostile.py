@@ -27,18 +27,18 @@ from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
 from tunnelmesh.peer import members
 from tunnelmesh.peer.access import Access
-from tunnelmesh.peer.bulk import abilities
-from tunnelmesh.peer.coordinator_link import CoordinatorLink
-from tunnelmesh.peer.egress import Route, Whereabouts
-from tunnelmesh.peer.hard_punch import HardPunching
 from tunnelmesh.peer.known_peers import KnownPeers
+from tunnelmesh.peer.link.coordinator_link import CoordinatorLink
+from tunnelmesh.peer.link.egress import Route, Whereabouts
+from tunnelmesh.peer.link.session import Session
 from tunnelmesh.peer.mesh import MEETINGS_BURST, Mesh
-from tunnelmesh.peer.network import MOST_SERVERS, Network
-from tunnelmesh.peer.remote import Remote
-from tunnelmesh.peer.session import Session
-from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.peer.pair.bulk import abilities
+from tunnelmesh.peer.pair.hard_punch import HardPunching
+from tunnelmesh.peer.pair.remote import Remote
+from tunnelmesh.peer.pair.surroundings import Surroundings
+from tunnelmesh.peer.reach.network import MOST_SERVERS, Network
+from tunnelmesh.peer.reach.tcp_reach import TcpReach
 from tunnelmesh.peer.switch import STRAYS
-from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
 from tunnelmesh.tun.offload import ordinary_packets

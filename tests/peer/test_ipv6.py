@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
-from tunnelmesh.peer.verdict import explain
+from tunnelmesh.peer.answers.verdict import explain
 from tunnelmesh.wire.signal import REFLEXIVE
 
 COORDINATOR6 = "2001:db8::a"

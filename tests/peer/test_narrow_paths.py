@@ -6,8 +6,8 @@ from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.lab.sim import Link
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.paths.path_mtu import STEP
-from tunnelmesh.peer.carrier import OVERHEAD
-from tunnelmesh.peer.verdict import explain
+from tunnelmesh.peer.answers.verdict import explain
+from tunnelmesh.peer.pair.carrier import OVERHEAD
 from tunnelmesh.wire.ip import checksum
 
 UDP_AND_IP = 28

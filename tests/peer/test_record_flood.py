@@ -13,7 +13,7 @@ from scapy.layers.inet import IP, TCP
 from twisted.internet.protocol import DatagramProtocol
 
 from tests.bulk.packets import super_packet
-from tests.peer.test_bulk import WrittenDevice
+from tests.peer.pair.test_bulk import WrittenDevice
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.noise.reassembly import MAX_PENDING, MAX_SIZE
 from tunnelmesh.wire.record import AES_256_GCM, prefix

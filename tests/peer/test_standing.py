@@ -18,7 +18,7 @@ from tunnelmesh.errors import EnrolmentError, ExpelledError, LinkError, UnknownP
 from tunnelmesh.identity import FILE_NAME as IDENTITY
 from tunnelmesh.lab.sim.mesh import SimulatedPeer
 from tunnelmesh.peer import membership as memberships
-from tunnelmesh.peer.absence import gone_since
+from tunnelmesh.peer.answers.absence import gone_since
 from tunnelmesh.wire.administration import Removed, Renamed
 from tunnelmesh.wire.signal import Refused, Roster
 

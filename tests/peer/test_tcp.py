@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.peer.world import WorldTestCase, node, remote
 from tunnelmesh.lab.sim.mesh import COORDINATOR, SimulatedPeer
-from tunnelmesh.peer import tcp_reach
-from tunnelmesh.peer.verdict import explain
+from tunnelmesh.peer.answers.verdict import explain
+from tunnelmesh.peer.reach import tcp_reach
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.signal import Describe
 

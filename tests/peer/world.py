@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunnelmesh.lab.sim import Internet, Nat
 from tunnelmesh.lab.sim.mesh import SimulatedCoordinator, SimulatedPeer
 from tunnelmesh.peer.node import Node
-from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.pair.remote import Remote
 
 
 class WorldTestCase(SynchronousTestCase):

@@ -84,8 +84,14 @@ class CommandTests(ResilienceTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         self.assertEqual(done.stdout, hashlib.sha256(PAYLOAD).digest())
 
-    def test_nc(self) -> None:
-        """Bytes go both ways, with half-close; what cannot be is said in one line."""
+    def test_commands(self) -> None:
+        """``nc`` and ``forward`` carry bytes both ways; what cannot be is said in one line."""
+        self.forward()
+        self.with_device()
+        self.nc_says()
+
+    def nc_says(self) -> None:
+        """Bytes go both ways, with half-close, or there is one line."""
         self.assertEqual(self.laptop.status()["mode"], "userspace")
         self.hashed(self.laptop, "server")
         self.hashed(self.laptop, "server.mesh")
@@ -98,7 +104,7 @@ class CommandTests(ResilienceTestCase):
         self.laptop.stop()
         self.fails(self.laptop, "server", "22", saying="tunnelmesh up")
 
-    def test_with_device(self) -> None:
+    def with_device(self) -> None:
         """A peer with a device and one without reach each other."""
         desk = self.join(self.home, "desk", "--mode=tun", "--tun-name=tm0")
         serve(desk.host, "0.0.0.0")
@@ -106,7 +112,7 @@ class CommandTests(ResilienceTestCase):
             self.until_path(one, other)
             self.hashed(one, other.name)
 
-    def test_forward(self) -> None:
+    def forward(self) -> None:
         """A port of the peer is one of this machine's, for many connections at once."""
         argv = [*TUNNELMESH, "forward", f"--state-dir={self.laptop.state_dir}"]
         words = ["0", "server", str(SERVICE), "0", "server", "80"]

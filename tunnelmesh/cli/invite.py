@@ -17,7 +17,7 @@ from tunnelmesh.cli.status import print_table
 from tunnelmesh.cli.style import is_coloured
 from tunnelmesh.config import default_state_dir
 from tunnelmesh.errors import TunnelMeshError
-from tunnelmesh.peer.absence import age
+from tunnelmesh.peer.answers.absence import age
 
 if TYPE_CHECKING:
     from tunnelmesh.coordinator.advertised import Advertised

@@ -11,7 +11,7 @@ from tunnelmesh.cli.ask import add_arguments, ask, command, tell
 from tunnelmesh.cli.example import example
 from tunnelmesh.cli.status import print_table
 from tunnelmesh.errors import TunnelMeshError
-from tunnelmesh.peer.absence import age, last_seen
+from tunnelmesh.peer.answers.absence import age, last_seen
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

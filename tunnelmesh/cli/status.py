@@ -13,7 +13,7 @@ from tunnelmesh.cli.ask import add_arguments, ask, command
 from tunnelmesh.cli.example import example
 from tunnelmesh.cli.style import Colour, padded, paint, seen_width
 from tunnelmesh.cli.watch import watch
-from tunnelmesh.peer.absence import age, last_seen
+from tunnelmesh.peer.answers.absence import age, last_seen
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

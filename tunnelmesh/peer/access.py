@@ -10,8 +10,8 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from tunnelmesh.errors import ConfigError, DecodeError
-from tunnelmesh.peer.guard import Guard
 from tunnelmesh.peer.membership import write_whole
+from tunnelmesh.peer.pair.guard import Guard
 from tunnelmesh.policy.evaluation import Reaches
 from tunnelmesh.policy.parts import Assembly, join, split
 from tunnelmesh.policy.ports import EVERYTHING, Reach

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from tunnelmesh.errors import DecodeError, EnrolmentError, TunnelMeshError
 from tunnelmesh.identity import Identity
-from tunnelmesh.peer.egress import Egress
+from tunnelmesh.peer.link.egress import Egress
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.transports.proxy_settings import Proxy
 from tunnelmesh.transports.reasons import printable, reason_text

@@ -10,8 +10,8 @@ from twisted.logger import Logger
 
 from tunnelmesh.errors import TunnelMeshError, UnknownPeerError
 from tunnelmesh.peer.known_peers import KnownPeers, Pin
-from tunnelmesh.peer.remote import Remote
-from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.peer.pair.remote import Remote
+from tunnelmesh.peer.pair.surroundings import Surroundings
 from tunnelmesh.wire.enrol import is_name
 from tunnelmesh.wire.signal import Roster, RosterEntry
 

@@ -10,8 +10,8 @@ from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.known_peers import KnownPeers
 from tunnelmesh.peer.members import Members
-from tunnelmesh.peer.remote import Remote
-from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.peer.pair.remote import Remote
+from tunnelmesh.peer.pair.surroundings import Surroundings
 from tunnelmesh.peer.switch import Switch
 from tunnelmesh.wire.administration import Removed, Rules
 from tunnelmesh.wire.signal import Gone, Hold, Meet, Release, Roster, Signal

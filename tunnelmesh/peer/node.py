@@ -17,24 +17,24 @@ from tunnelmesh.identity import Identity, mesh_address6, mesh_network6
 from tunnelmesh.noise.device import Device
 from tunnelmesh.paths.health import Health
 from tunnelmesh.peer.access import Access
-from tunnelmesh.peer.bulk import abilities
-from tunnelmesh.peer.coordinator_link import CoordinatorLink
 from tunnelmesh.peer.crossing import Crossing
-from tunnelmesh.peer.egress import Egress, Route, Whereabouts
-from tunnelmesh.peer.forwards import Forwards
-from tunnelmesh.peer.hard_punch import HardPunching
 from tunnelmesh.peer.known_peers import KnownPeers
+from tunnelmesh.peer.link.coordinator_link import CoordinatorLink
+from tunnelmesh.peer.link.egress import Egress, Route, Whereabouts
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.mesh import Mesh
 from tunnelmesh.peer.naming import Naming
-from tunnelmesh.peer.network import Network
-from tunnelmesh.peer.port_mapping import PortMapping
+from tunnelmesh.peer.pair.bulk import abilities
+from tunnelmesh.peer.pair.hard_punch import HardPunching
+from tunnelmesh.peer.pair.surroundings import Surroundings
+from tunnelmesh.peer.reach.forwards import Forwards
+from tunnelmesh.peer.reach.network import Network
+from tunnelmesh.peer.reach.port_mapping import PortMapping
+from tunnelmesh.peer.reach.tcp_reach import TcpReach
 from tunnelmesh.peer.reporting import Reporting
 from tunnelmesh.peer.standing import Standing
 from tunnelmesh.peer.streams import Streams
-from tunnelmesh.peer.surroundings import Surroundings
 from tunnelmesh.peer.system import System
-from tunnelmesh.peer.tcp_reach import TcpReach
 from tunnelmesh.streams.local import FILE_NAME, LocalSocket
 from tunnelmesh.streams.proxies import Proxies
 from tunnelmesh.transports.dual_stack import DualStack

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 from typing import Any
 
-from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.pair.remote import Remote
 from tunnelmesh.peer.timer import Timer
 from tunnelmesh.wire.administration import PathReport, Report, Watch
 from tunnelmesh.wire.signal import Signal

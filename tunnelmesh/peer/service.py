@@ -16,7 +16,7 @@ from tunnelmesh.config import PeerConfig
 from tunnelmesh.errors import ConfigError, LinkError, NotRunningError, TunnelMeshError
 from tunnelmesh.identity import Identity
 from tunnelmesh.peer import membership as memberships
-from tunnelmesh.peer.egress import Egress, Whereabouts
+from tunnelmesh.peer.link.egress import Egress, Whereabouts
 from tunnelmesh.peer.membership import Membership
 from tunnelmesh.peer.node import Node
 from tunnelmesh.peer.system import System, real_system
@@ -46,7 +46,7 @@ class Peer(MultiService):
         :raises TunnelMeshError: if what it was told makes no sense.
         """
         from tunnelmesh.control import ControlServer
-        from tunnelmesh.peer import control
+        from tunnelmesh.peer.answers import control
 
         config = self.config
         token = None if config.join is None else Token.decode(config.join)
@@ -74,7 +74,7 @@ class Peer(MultiService):
 
     def _serve_metrics(self, where: tuple[str, int]) -> None:
         from tunnelmesh.metrics.server import MetricsServer
-        from tunnelmesh.peer.status import metrics
+        from tunnelmesh.peer.answers.status import metrics
 
         def text() -> bytes:
             if self.node is None:

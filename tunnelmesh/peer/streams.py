@@ -14,9 +14,9 @@ from zope.interface import implementer
 
 from tunnelmesh.errors import OfflineError
 from tunnelmesh.interfaces import IStreams
-from tunnelmesh.peer.absence import gone_since
+from tunnelmesh.peer.answers.absence import gone_since
 from tunnelmesh.peer.members import Members
-from tunnelmesh.peer.remote import Remote
+from tunnelmesh.peer.pair.remote import Remote
 from tunnelmesh.streams.answering import CONNECT, Answering
 from tunnelmesh.streams.association import Association
 from tunnelmesh.streams.endpoint import StreamEndpoint

@@ -15,8 +15,8 @@ from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
 from tunnelmesh.peer.crossing import Crossing
 from tunnelmesh.peer.deviceless import Deviceless
 from tunnelmesh.peer.members import Members
-from tunnelmesh.peer.remote import Remote
-from tunnelmesh.peer.surroundings import Surroundings
+from tunnelmesh.peer.pair.remote import Remote
+from tunnelmesh.peer.pair.surroundings import Surroundings
 from tunnelmesh.transports.offload import runs
 from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control

@@ -14,17 +14,17 @@ from typing import Any
 from tunnelmesh import privileges
 from tunnelmesh.config import PeerConfig
 from tunnelmesh.interfaces import ITunnelDevice
-from tunnelmesh.peer.default_route import DefaultRoute, default_route
-from tunnelmesh.peer.local_addresses import local_addresses
-from tunnelmesh.peer.watch import Watch, routes
+from tunnelmesh.peer.reach.default_route import DefaultRoute, default_route
+from tunnelmesh.peer.reach.local_addresses import local_addresses
+from tunnelmesh.peer.reach.watch import Watch, routes
 
 
 @dataclass(frozen=True)
 class System:
     """What a peer needs of the machine that it runs on; a simulation gives its own.
 
-    :ivar watch: makes a :class:`~tunnelmesh.peer.watch.Watch` (or its like) that calls its argument
-        when the network has changed.
+    :ivar watch: makes a :class:`~tunnelmesh.peer.reach.watch.Watch` (or its like) that calls its
+        argument when the network has changed.
     :ivar open_device: as :func:`tunnelmesh.tun.device.open_device`.
     :ivar addresses: this machine's own addresses.
     :ivar unix_time: seconds since the epoch.

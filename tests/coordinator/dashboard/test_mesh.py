@@ -9,7 +9,7 @@ from tests.peer.world import WorldTestCase, remote
 from tunnelmesh.coordinator.dashboard.dashboard import Dashboard
 from tunnelmesh.coordinator.dashboard.viewers import LINGER
 from tunnelmesh.errors import TunnelMeshError
-from tunnelmesh.peer import control
+from tunnelmesh.peer.answers import control
 
 
 class Page:

@@ -37,7 +37,7 @@ from tunnelmesh.lab.demo.stage import (
 from tunnelmesh.lab.kernel import KINDS
 from tunnelmesh.lab.sim import Host, InnerHost, Internet, Nat
 from tunnelmesh.lab.sim.mesh import COORDINATOR, SimulatedCoordinator, SimulatedPeer
-from tunnelmesh.peer.control import Route, routes
+from tunnelmesh.peer.answers.control import Route, routes
 
 FILE_SIZE = 2 << 20
 """Bytes: all of TCP inside the mesh is Python here."""

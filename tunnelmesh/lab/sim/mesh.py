@@ -22,7 +22,7 @@ from tunnelmesh.lab.sim.host import Host
 from tunnelmesh.lab.sim.inner import InnerHost
 from tunnelmesh.lab.sim.internet import Internet
 from tunnelmesh.lab.sim.tunnel import TunnelDevice
-from tunnelmesh.peer import status
+from tunnelmesh.peer.answers import status
 from tunnelmesh.peer.node import Node
 from tunnelmesh.peer.service import Peer
 from tunnelmesh.peer.system import System

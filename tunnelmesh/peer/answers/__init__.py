@@ -1,0 +1,1 @@
+"""What the running peer answers to commands."""

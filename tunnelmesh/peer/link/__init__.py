@@ -1,0 +1,1 @@
+"""The link to the coordinator, over whatever gets out."""
