@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mesh.meshes import MeshTestCase
+from tunnelmesh.lab.kernel import Host
 
 
 class TcpTests(MeshTestCase):
@@ -24,4 +25,10 @@ class TcpTests(MeshTestCase):
         self.fetch(here, there)
         self.assertEqual(here.path_to("hotel-pc"), "tcp")
         for host in hosts:
-            self.until(lambda host=host: not host.run(["ss", "-Htln"]).stdout, "the door's closing")
+            self.until(lambda host=host: not open_doors(host), "the door's closing")
+
+
+def open_doors(host: Host) -> list[str]:
+    """What listens for the world on a machine; its mesh address is another matter."""
+    listening = [line.split()[3] for line in host.run(["ss", "-Htln"]).stdout.splitlines()]
+    return [local for local in listening if not local.startswith("100.96.")]
