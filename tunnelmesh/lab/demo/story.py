@@ -35,6 +35,9 @@ FALLING = 4.0
 CLIMBING = 5.0
 """Seconds for the better path, once it is possible again."""
 
+_UNDECIDED = ("is being tried", "is under way")
+"""What explains says while it does not know yet."""
+
 
 class Story:
     """One performance."""
@@ -87,7 +90,12 @@ class Story:
         self._until(lambda: self._scene.is_direct, MEETING if self._hopeful else RESIGNING)
         self._until(self._is_classified, CLASSIFYING)
         if not self._scene.is_direct:
+            self._until(self._is_decided, CLASSIFYING)
             self._tell(self._here.machine.name, self._why_relayed(), "relayed")
+
+    def _is_decided(self) -> bool:
+        """Whether they have met since they know their NATs, and know why they are not direct."""
+        return not any(words in self._why_relayed() for words in _UNDECIDED)
 
     def _is_classified(self) -> bool:
         return all(side.flavour != "unknown" for side in self._scene.sides)
