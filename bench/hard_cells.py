@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunnelmesh.errors import LabError
-from tunnelmesh.lab.kernel import Site, World
+from tunnelmesh.lab.kernel import Host, Site, World
 from tunnelmesh.lab.kernel.mesh import Mesh, Peer, wait_until
 
 LIMIT = 15.0
@@ -94,14 +94,7 @@ def meet(cell: Cell) -> Trial:
         for site in sites:
             if cell.busy and site.kind.name == COUNTS:
                 keep_busy(site, world.coordinator.address)
-        join = f"--join={mesh.coordinator.invite(uses=2)}"
-        first = mesh.add_peer(hosts[0], join)
-        wait_until(lambda: classified(first), "the first peer to know its NAT")
-        second = mesh.add_peer(hosts[1], join)
-        wait_until(lambda: second.link, "the second peer's link")
-        registered = time.monotonic()
-        for host, other in ((hosts[0], second), (hosts[1], first)):
-            host.popen(["ping", "-q", "-i0.2", other.address], stdout=subprocess.DEVNULL)
+        first, second, registered = introduced(mesh, hosts)
         limit = LIMIT if cell.share else RELAYED
         trial = Trial()
         while trial.direct is None and time.monotonic() - registered < limit:
@@ -112,6 +105,22 @@ def meet(cell: Cell) -> Trial:
         trial.probes = max(side["probes"] for side in spent)
         trial.birthday = sum(side["birthday_probes"] for side in spent)
         return trial
+
+
+def introduced(mesh: Mesh, hosts: Sequence[Host]) -> tuple[Peer, Peer, float]:
+    """Two new peers, the second begun when the first knows its NAT; both ping each other.
+
+    :returns: both, and when both were registered.
+    """
+    join = f"--join={mesh.coordinator.invite(uses=2)}"
+    first = mesh.add_peer(hosts[0], join)
+    wait_until(lambda: classified(first), "the first peer to know its NAT")
+    second = mesh.add_peer(hosts[1], join)
+    wait_until(lambda: second.link, "the second peer's link")
+    registered = time.monotonic()
+    for host, other in ((hosts[0], second), (hosts[1], first)):
+        host.popen(["ping", "-q", "-i0.2", other.address], stdout=subprocess.DEVNULL)
+    return first, second, registered
 
 
 def keep_busy(site: Site, host: str) -> None:

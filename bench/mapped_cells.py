@@ -8,17 +8,16 @@ turn, who comes first and who comes second.
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.hard_cells import LIMIT, LOOK, classified
+from bench.hard_cells import LIMIT, LOOK, introduced
 from tests.counterparts.miniupnpd import PUBLIC, Miniupnpd
 from tunnelmesh.errors import LabError
 from tunnelmesh.lab.kernel import KINDS, World, world
-from tunnelmesh.lab.kernel.mesh import Mesh, wait_until
+from tunnelmesh.lab.kernel.mesh import Mesh
 
 MAPPED = "symmetric"
 """The kind of the mapping router's own NAT: the one that is hardest without a mapping."""
@@ -43,14 +42,7 @@ def meet(other: str, mapped_first: bool) -> float | None:
             hosts.reverse()
         mesh = Mesh(lab)
         mesh.coordinator.start()
-        join = f"--join={mesh.coordinator.invite(uses=2)}"
-        first = mesh.add_peer(hosts[0], join)
-        wait_until(lambda: classified(first), "the first peer to know its NAT")
-        second = mesh.add_peer(hosts[1], join)
-        wait_until(lambda: second.link, "the second peer's link")
-        registered = time.monotonic()
-        for host, there in ((hosts[0], second), (hosts[1], first)):
-            host.popen(["ping", "-q", "-i0.2", there.address], stdout=subprocess.DEVNULL)
+        first, second, registered = introduced(mesh, hosts)
         while time.monotonic() - registered < LIMIT:
             if (first.path_to(second.name), second.path_to(first.name)) == ("udp", "udp"):
                 return time.monotonic() - registered
