@@ -23,8 +23,9 @@ from random import Random
 
 from bench.throughput.delay_line import DEVICE, NO_PI, TUN, TUNSETIFF, enter
 
-STRETCH = 4000
-"""Packets one way after which the wire begins, or ceases, to lose some."""
+STRETCH = 12_000
+"""Packets one way after which the wire begins, or ceases, to lose some: a few times as many as a
+peer needs to see that a wire is clean, and then some."""
 
 LOST, REPEATED, HELD = 0.01, 0.01, 0.02
 """Parts of the packets. They are repeated and held back in the quiet stretches as well."""
@@ -34,6 +35,9 @@ HOLD = 0.002
 
 PAYLOAD = 28
 """Where a UDP datagram's payload starts in an IPv4 packet."""
+
+UDP = 17
+"""The protocol's number; the links to the coordinator, over TCP, pass here too."""
 
 
 def tun() -> int:
@@ -45,6 +49,8 @@ def tun() -> int:
 
 def form(packet: bytes) -> str:
     """In which form a datagram carries traffic."""
+    if packet[0] >> 4 != 4 or packet[9] != UDP:
+        return "other"
     if packet[PAYLOAD : PAYLOAD + 1] == b"\x05":
         return "whole" if packet[PAYLOAD + 2] else "segments"
     return "packets" if packet[PAYLOAD : PAYLOAD + 4] == b"\4\0\0\0" else "other"

@@ -65,7 +65,7 @@ class RoughLineTests(MeshTestCase):
                 lambda: near.path_to(far.name) == "udp" == far.path_to(near.name), "a direct path"
             )
             for client, server in (near, far), (far, near):
-                self.fetch(client, server, 8_000_000)
+                self.fetch(client, server, 24_000_000)
             for peer in near, far:
                 tunnel = peer.status()["tunnel"]
                 self.assertEqual([tunnel[name] for name in BAD], [0, 0, 0], tunnel)
