@@ -35,7 +35,9 @@ class MatrixTests(MeshTestCase):
         self.check_pings()
         direct = self.direct()
         self.assertEqual(direct & surely, surely)
-        self.assertEqual(direct - surely - perhaps, set())
+        # Of those that may be, one end can be a moment ahead of the other.
+        others = {(*sorted(pair), kind) for *pair, kind in direct - surely}
+        self.assertEqual(others - perhaps, set())
         for client, server in (("port-restricted", "full-cone"), ("symmetric", "proxy-auth")):
             self.fetch(self.peers[client], self.peers[server])
             rate = self.measure(self.peers[client], self.peers[server])
