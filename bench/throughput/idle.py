@@ -1,7 +1,7 @@
 """What a peer costs that does nothing, in a mesh of a hundred others that do nothing either.
 
-The others are real peers in one process (crowd.py), on one machine. The peer sends each of them a
-datagram, is left alone until what follows a new path is over, and then its CPU time is counted.
+The others are real peers in one process (crowd.py), on one machine. The peer pings each of
+them, is left alone until what follows a new path is over, and then its CPU time is counted.
 """
 
 from __future__ import annotations
@@ -20,13 +20,6 @@ from tunnelmesh.lab.kernel.mesh import wait_until
 CROWD = Path(__file__).with_name("crowd.py")
 
 PEERS = 100
-
-GREET = """
-import socket, sys
-for address in sys.argv[1:]:
-    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"good day", (address, 9))
-"""
-"""A program that sends each address a datagram; 9 is the port that discards (RFC 863)."""
 
 MEETING = 120.0
 """Seconds, at most, for all to be reached; they share two cores with what they are measured by."""
@@ -61,7 +54,8 @@ def idle(system: TunnelMesh) -> Figures:
         return sum(kind == "udp" for name, kind in peer.paths().items() if "crowd" in name)
 
     addresses = [p["address"] for p in peer.status()["peers"] if p["name"].startswith("crowd-")]
-    peer.host.run([sys.executable, "-IS", "-c", GREET, *addresses])
+    for address in addresses:
+        peer.host.run(["ping", "-c1", "-W1", address], check=False)
     wait_until(lambda: reached() == PEERS, f"direct paths to {PEERS} peers", MEETING)
     time.sleep(QUIET)
     used, begun = cpu(peer.process.pid), time.monotonic()
