@@ -19,6 +19,7 @@ from tunnelmesh.noise.load import LOAD_HANDSHAKES, PlaceLimit, TokenBucket
 from tunnelmesh.noise.local import Local
 from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
 from tunnelmesh.noise.primitives import StaticKey
+from tunnelmesh.noise.session import Session
 from tunnelmesh.noise.tunnel import Tunnel
 from tunnelmesh.wire.record import receiver_of
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
@@ -90,6 +91,11 @@ class Device:
         del self._tunnels[tunnel.public_key]
         tunnel.close()
 
+    def session_of(self, index: bytes) -> tuple[Tunnel | None, Session | None]:
+        """Whose session it is that has this index (4 bytes) here; a handshake has one too, and no
+        session yet."""
+        return self._local.indices.lookup(index) or (None, None)
+
     def receive(self, datagrams: Sequence[bytes], source: bytes, now: float) -> list[Output]:
         """Handle a batch that came from one place.
 
@@ -112,7 +118,7 @@ class Device:
         :param datagrams: one after the other, each *step* bytes long but the last.
         :returns: what to do.
         """
-        tunnel, session = self._local.indices.lookup(receiver_of(datagrams)) or (None, None)
+        tunnel, session = self.session_of(receiver_of(datagrams))
         if tunnel is None or session is None:
             self.counters.unknown_index += -(-len(datagrams) // step)
             return []
@@ -122,7 +128,8 @@ class Device:
         packets = session.open_records(datagrams, step)
         if packets is None:
             return []
-        outputs = tunnel.received(session, packets, now, VIRTIO_SIZE)
+        size = sum(map(len, packets)) - VIRTIO_SIZE * len(packets)
+        outputs = tunnel.received(session, len(packets), size, now)
         return [*outputs, DeliverBulk(tunnel, packets)]
 
     def _transport(
@@ -133,7 +140,7 @@ class Device:
         outputs: list[Output],
         delivered: dict[Tunnel, list[bytes]],
     ) -> None:
-        tunnel, session = self._local.indices.lookup(index) or (None, None)
+        tunnel, session = self.session_of(index)
         if tunnel is None or session is None:
             self.counters.unknown_index += len(list(batch))
             return
@@ -143,7 +150,7 @@ class Device:
         packets = session.open(batch)
         if packets is None:
             return
-        outputs += tunnel.received(session, packets, now)
+        outputs += tunnel.received(session, len(packets), sum(map(len, packets)), now)
         if tunnel in delivered:
             delivered[tunnel].extend(packets)
         else:

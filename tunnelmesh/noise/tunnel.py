@@ -89,6 +89,11 @@ class Tunnel:
         return self._keys.current is not None
 
     @property
+    def session(self) -> Session | None:
+        """The session to send by."""
+        return self._keys.current
+
+    @property
     def arrivals(self) -> tuple[Session | None, int, int]:
         """The session in use; how many messages the remote peer has sealed by it, as far as is
         known, and how many of them have been opened."""
@@ -129,6 +134,17 @@ class Tunnel:
         self.tx_packets += packet.count
         self.tx_bytes += packet.length
         return self._send_run(session, session.seal_record(packet, form), now)
+
+    def sent(self, session: Session, count: int, size: int, now: float) -> list[Output]:
+        """The owner has sealed packets by :attr:`session` himself, and sent them.
+
+        :param count: how many; *size*: their bytes.
+        """
+        self.tx_packets += count
+        self.tx_bytes += size
+        self._expect_answer(now)
+        self._sent(now)
+        return self.initiate(now) if session.needs_rekey(now) else []
 
     def send_long(self, packet: bytes, form: Form, now: float) -> list[Output]:
         """Seal a packet that is too long for a datagram, as a record; or as :meth:`send` does,
@@ -228,21 +244,20 @@ class Tunnel:
         """
         self._stamp.receive(reply, now)
 
-    def received(
-        self, session: Session, packets: Sequence[bytes | memoryview], now: float, extra: int = 0
-    ) -> list[Output]:
-        """Authentic messages came by *session*; without packets, they were keepalives.
+    def received(self, session: Session, count: int, size: int, now: float) -> list[Output]:
+        """Authentic messages came by *session*.
 
-        :param extra: bytes by which each packet is longer than it is.
+        :param count: packets in them; none, if they were keepalives.
+        :param size: bytes of these packets.
         """
         outputs: list[Output] = []
         if self._keys.confirm(session):
             outputs += self._establish(now)
         self._timers.pop(Timer.SILENCE, None)
         self._traversed(now)
-        if packets:
-            self.rx_packets += len(packets)
-            self.rx_bytes += sum(map(len, packets)) - extra * len(packets)
+        if count:
+            self.rx_packets += count
+            self.rx_bytes += size
             self._timers.setdefault(Timer.PASSIVE_KEEPALIVE, now + KEEPALIVE_TIMEOUT)
         if session is self._keys.current and session.initiator and now - session.born >= LAST_CALL:
             outputs += self.initiate(now)

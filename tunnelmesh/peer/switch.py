@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
+from tunnelmesh.bulk.acknowledgements import without_superseded
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.interfaces import IPath, IPathUser, ITunnelDevice, ITunnelUser
@@ -15,6 +16,7 @@ from tunnelmesh.noise.outputs import Deliver, DeliverBulk, Output, Reply
 from tunnelmesh.peer.crossing import Crossing
 from tunnelmesh.peer.deviceless import Deviceless
 from tunnelmesh.peer.members import Members
+from tunnelmesh.peer.pair.lane import Lane
 from tunnelmesh.peer.pair.remote import Remote
 from tunnelmesh.peer.pair.surroundings import Surroundings
 from tunnelmesh.transports.offload import runs
@@ -22,9 +24,10 @@ from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import Abilities, Arrivals, Echo, Stream
 from tunnelmesh.wire.probe import hint_of, is_probe
-from tunnelmesh.wire.record import KIND
+from tunnelmesh.wire.record import KIND, receiver_of
 from tunnelmesh.wire.stun import is_stun
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
+from tunnelmesh.wire.wireguard import INDEX_SIZE, TRANSPORT, TYPE_SIZE
 
 STRAYS = 20.0
 """Strays a second, and at once, that are looked into: anybody can send them, and to find out whom
@@ -38,6 +41,9 @@ _TUNNEL = (b"\x01", b"\x02", b"\x03", _DATA)
 its magic cookie."""
 
 _RECORD = bytes([KIND])
+
+_SESSION = TYPE_SIZE + INDEX_SIZE
+"""What the messages of one session begin with."""
 
 _ENDS4 = slice(VIRTIO_SIZE + 12, VIRTIO_SIZE + 20)
 _ENDS6 = slice(VIRTIO_SIZE + 8, VIRTIO_SIZE + 40)
@@ -93,6 +99,8 @@ class Switch:
     def packets_leaving(self, packets: Sequence[bytes]) -> None:
         """The kernel sends these into the tunnel."""
         routes = self._routes
+        if len(packets) > 1:
+            packets = without_superseded(packets)
         batches: dict[Remote, list[bytes]] = {}
         for packet in packets:
             remote = routes.get(packet[16:20] if packet[0] >> 4 == 4 else packet[24:40])
@@ -133,6 +141,16 @@ class Switch:
 
     def datagrams_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
         """A batch arrived from one place: tunnel, probes or STUN, told apart by first bytes."""
+        session = datagrams[0][:_SESSION]
+        if session.startswith(TRANSPORT) and all(
+            datagram.startswith(session) for datagram in datagrams
+        ):
+            found = self._lane(session[TYPE_SIZE:], path)
+            if found is not None:
+                remote, lane = found
+                now = self._around.reactor.seconds()
+                self._deliver(remote, lane.open(datagrams, now), now)
+                return
         if any(datagram[:1] != _DATA for datagram in datagrams):
             datagrams = self._tunnel_only(datagrams, path)
         if datagrams:
@@ -141,15 +159,31 @@ class Switch:
     def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
         """Records arrived from one place."""
         device, now = self._around.device, self._around.reactor.seconds()
+        found = self._lane(receiver_of(records), path)
+        if found is not None:
+            remote, lane = found
+            self._deliver_bulk(remote, lane.open_records(records, segment, now), now)
+            return
         strays = device.counters.unknown_index
         outputs = device.receive_records(records, segment, now)
         for output in outputs:
             if isinstance(output, DeliverBulk):
-                remote: Remote = output.tunnel.user
+                remote = output.tunnel.user
                 remote.datagrams_opened(outputs, path)
-                self._deliver_bulk(remote, output.packets)
+                self._deliver_bulk(remote, output.packets, now)
                 remote.records_received()
         self._look_into_strays(strays, path, now)
+
+    def _lane(self, index: bytes, path: IPath) -> tuple[Remote, Lane] | None:
+        """Whose lane a batch for a session has come by."""
+        tunnel, session = self._around.device.session_of(index)
+        if tunnel is None or session is None:
+            return None
+        remote: Remote = tunnel.user
+        lane = remote.lane
+        if lane is None or lane.course.session is not session or lane.course.way != path.way:
+            return None
+        return remote, lane
 
     def relayed(self, address: bytes, datagrams: Sequence[bytes]) -> None:
         """The coordinator relays a batch from the peer with that mesh address."""
@@ -207,7 +241,7 @@ class Switch:
             remote.datagrams_opened(mine, path)
             for output in mine:
                 if isinstance(output, Deliver) and output.packets:
-                    self._deliver(remote, output.packets)
+                    self._deliver(remote, output.packets, now)
         self._look_into_strays(strays, path, now)
 
     def _look_into_strays(self, before: int, path: IPath, now: float) -> None:
@@ -221,7 +255,7 @@ class Switch:
             if remote.is_at(path):
                 remote.restore_session()
 
-    def _deliver(self, remote: Remote, packets: Sequence[bytes]) -> None:
+    def _deliver(self, remote: Remote, packets: Sequence[bytes], now: float) -> None:
         """Hand packets to the kernel, if they are from the peer's own address to ours.
 
         The kernel would deliver to any other address that this machine has, or forward.
@@ -241,20 +275,20 @@ class Switch:
                 self.dropped["not the peer's own address"] += 1
         guard = remote.guard
         if guard is not None:
-            genuine = guard.allowed(genuine, self._around.reactor.seconds(), self.dropped)
+            genuine = guard.allowed(genuine, now, self.dropped)
         if genuine:
             remote.wanted = True
             if self.device is not None:
                 self.device.write(genuine)
             else:
-                answers = self._deviceless.answers(genuine, self._around.reactor.seconds())
+                answers = self._deviceless.answers(genuine, now)
                 if answers:
                     remote.send(answers)
 
-    def _deliver_bulk(self, remote: Remote, packets: Sequence[memoryview]) -> None:
+    def _deliver_bulk(self, remote: Remote, packets: Sequence[memoryview], now: float) -> None:
         """The same for packets with a virtio header before them."""
+        guard = remote.guard
         remote.wanted = True
-        guard, now = remote.guard, self._around.reactor.seconds()
         for packet in packets:
             if packet[VIRTIO_SIZE] >> 4 == 0:
                 self._control(remote, bytes(packet[VIRTIO_SIZE:]))

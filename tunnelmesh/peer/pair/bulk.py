@@ -85,10 +85,12 @@ class Bulk:
             self.carriage.moved()
         if datagram is None:
             return Form(self._cipher, self._whole, STREAM_DATAGRAM)
-        whole = self._whole and self.carriage.whole
-        if whole:
+        return Form(self._cipher, self._whole and self.carriage.whole, datagram)
+
+    def sent(self, form: Form, now: float) -> None:
+        """Super-packets were sent in that form."""
+        if form.whole and form.datagram != STREAM_DATAGRAM:
             self.carriage.sent(now)
-        return Form(self._cipher, whole, datagram)
 
     def question(self, now: float) -> Sequence[bytes]:
         """What to ask the remote peer before bulk goes packet by packet."""

@@ -12,9 +12,11 @@ from tunnelmesh.interfaces import IPath
 from tunnelmesh.noise.load import TokenBucket
 from tunnelmesh.noise.outputs import Established, Output, Transmit, TransmitRun
 from tunnelmesh.noise.session import Form
+from tunnelmesh.paths.health import State
 from tunnelmesh.paths.ladder import Ladder, Switched
 from tunnelmesh.paths.selection import RELAY, Flow, Way
 from tunnelmesh.peer.pair.bulk import Bulk
+from tunnelmesh.peer.pair.lane import Course, Lane
 from tunnelmesh.peer.pair.surroundings import Surroundings
 from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.icmp import too_big
@@ -27,6 +29,10 @@ OVERHEAD = 32
 FULL_SIZE = 1420 + OVERHEAD
 """Bytes of the largest datagram that traffic sends: a packet as long as the device takes. Larger
 pings would prove what is not needed, smaller ones would not prove enough."""
+
+LANE_MESSAGES = 1 << 32
+"""Messages that a session can certainly still seal when a lane is laid: more than ever pass before
+it is laid anew."""
 
 LONGEST = 1 << 16
 """Bytes of the longest control message: what goes into a record."""
@@ -110,6 +116,7 @@ class Carrier:
         else:
             for packet in long:
                 self.perform(self.tunnel.send_long(packet, form, now), now)
+            self.bulk.sent(form, now)
         fitting = [packet for packet in packets if len(packet) <= mtu]
         if fitting:
             self.perform(self.tunnel.send(fitting, now), now)
@@ -128,6 +135,7 @@ class Carrier:
         if form is not None:
             for message in long:
                 self.perform(self.tunnel.send_long(message, form, now), now)
+            self.bulk.sent(form, now)
         short = [message for message in messages if len(message) <= single]
         if short:
             self.perform(self.tunnel.send(short, now), now)
@@ -146,7 +154,43 @@ class Carrier:
             start = packet.start + VIRTIO_SIZE
             told = self._too_long(memoryview(packet.buffer)[start : packet.stop], mtu, form, now)
         self.perform(self.tunnel.send_bulk(packet, form, now), now)
+        if form is not None:
+            self.bulk.sent(form, now)
         return told
+
+    def course(self, now: float) -> Course | None:
+        """What a lane would be like; None while something is in doubt, or not there yet."""
+        way, health, session = self.ladder.current, self.ladder.health, self.tunnel.session
+        if way is None or health is None or health.state is not State.GOOD or self.ladder.doubled:
+            return None
+        if session is None or not session.can_seal(LANE_MESSAGES, now):
+            return None
+        if way == RELAY and self._direct_only:
+            return None
+        form = self.bulk.form(way, self.ladder.datagram, now)
+        return Course(session, way, form, self.mtu)
+
+    def passed(self, lane: Lane) -> list[Switched]:
+        """Take note of what has passed on a lane, and let it count anew."""
+        switches: list[Switched] = []
+        if lane.sent_at is not None and lane.heard_last:
+            self._passed_out(lane, lane.sent_at)
+        if lane.heard_at is not None:
+            switches = self.ladder.heard(lane.course.way, lane.heard_at)
+            count, size = lane.heard_packets, lane.heard_bytes
+            outputs = self.tunnel.received(lane.course.session, count, size, lane.heard_at)
+            self.perform(outputs, lane.heard_at)
+        if lane.sent_at is not None and not lane.heard_last:
+            self._passed_out(lane, lane.sent_at)
+        lane.clear()
+        return switches
+
+    def _passed_out(self, lane: Lane, now: float) -> None:
+        session, _, form, _ = lane.course
+        self.ladder.sent(now, lane.largest)
+        if form is not None and lane.sent_bulk:
+            self.bulk.sent(form, now)
+        self.perform(self.tunnel.sent(session, lane.sent_packets, lane.sent_bytes, now), now)
 
     def establish(self, now: float, *, urgent: bool = True) -> None:
         """Shake hands, if there is no session."""

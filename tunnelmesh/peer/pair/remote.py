@@ -17,6 +17,7 @@ from tunnelmesh.paths.history import History
 from tunnelmesh.paths.ladder import Ladder, Narrowed, SendPing, Switched
 from tunnelmesh.paths.selection import RELAY, Flow, Way, remote_of
 from tunnelmesh.peer.pair.carrier import OVERHEAD, Carrier
+from tunnelmesh.peer.pair.lane import Lane
 from tunnelmesh.peer.pair.pursuit import Pursuit
 from tunnelmesh.peer.pair.surroundings import Surroundings
 from tunnelmesh.peer.timer import Timer
@@ -48,6 +49,7 @@ class Remote:
     :ivar relay_only: whether it is to be reached by relay only; *direct_only*: never by relay.
     :ivar pursuit: the search for a direct path.
     :ivar streams: those to and from it; None until there is one.
+    :ivar lane: the quick way of packets; None while something about the pair is in doubt.
     :ivar guard: what looks at its packets, if access rules restrict it.
     """
 
@@ -74,6 +76,7 @@ class Remote:
             entry.address, self.seal, around, now, self.path_lost, relay_only=self.relay_only
         )
         self.streams: Association | None = None
+        self.lane: Lane | None = None
         self._around = around
         self._carrier = Carrier(public_key, entry.address, around, direct_only=self.direct_only)
         self._timer = Timer(around.reactor, self._expired)
@@ -94,7 +97,7 @@ class Remote:
 
     def presence(self, online: bool, linked: bool) -> None:
         """Whether the peer is online by the coordinator's word, and whether we are."""
-        now = self._now()
+        now = self._settled()
         came = online and not self.online
         self.online = online
         if online and linked:
@@ -114,7 +117,7 @@ class Remote:
             return
         self.wanted = True
         if self._leads:
-            self._carrier.establish(self._now())
+            self._carrier.establish(self._settled())
         self._rearm()
 
     def is_at(self, path: IPath) -> bool:
@@ -126,7 +129,7 @@ class Remote:
     def restore_session(self) -> None:
         """The peer uses a session that we do not have: make one before it finds out by itself."""
         # Not urgently: the answer to an initiation that was replaced is a stray as well.
-        self._carrier.establish(self._now(), urgent=False)
+        self._carrier.establish(self._settled(), urgent=False)
         self._rearm()
 
     def link_changed(self, before: str, failed: Health | None) -> None:
@@ -139,19 +142,19 @@ class Remote:
     def look_again(self) -> None:
         """More is known of this machine's NAT: a direct path may be possible now."""
         if not self.ladder.is_best:
-            self.pursuit.hint(self._now())
+            self.pursuit.hint(self._settled())
             self._rearm()
 
     def network_changed(self) -> None:
         """This machine's own network changed: doubt every path and look for new ones."""
-        now = self._now()
+        now = self._settled()
         self.ladder.doubt(now)
         self.pursuit.network_changed(now)
         self._rearm()
 
     def meet(self, meet: Meet) -> None:
         """The coordinator has told both sides to punch."""
-        now = self._now()
+        now = self._settled()
         if self.wanted:
             # The first handshake may have come before either was ready; now both are.
             self._carrier.establish(now)
@@ -161,6 +164,7 @@ class Remote:
     def forget(self) -> None:
         """The peer is no member any more, or its key is not believed; nothing is sent any more."""
         self._forgotten = True
+        self.lane = None
         self._timer.cancel()
         self.pursuit.hard.stop("the peer is gone")
         self.pursuit.stop()
@@ -178,10 +182,13 @@ class Remote:
         """
         if self._forgotten:
             return []
-        now = self._now()
+        if self.lane is not None and self.lane.send(packets, self._now()):
+            return []
+        now = self._settled()
         self.wanted = True
         self.pursuit.used(now)
         told = self._carrier.send(packets, now)
+        self._lay_lane(now)
         self._timer.by(now + LOOK)
         return told
 
@@ -193,44 +200,52 @@ class Remote:
         """Carry a batch of control messages, as long as :meth:`room` says, to the peer."""
         if self._forgotten:
             return
-        now = self._now()
+        now = self._settled()
         self.wanted = True
         self.pursuit.used(now)
         self._carrier.send_long(messages, now)
+        self._lay_lane(now)
         self._timer.by(now + LOOK)
 
     def send_bulk(self, packet: SuperPacket) -> list[bytes]:
         """Carry a super-packet to the peer; see :meth:`send`."""
         if self._forgotten:
             return []
-        now = self._now()
+        if self.lane is not None and self.lane.send_bulk(packet, self._now()):
+            return []
+        now = self._settled()
         self.wanted = True
         self.pursuit.used(now)
         told = self._carrier.send_bulk(packet, now)
+        self._lay_lane(now)
         self._timer.by(now + LOOK)
         return told
 
     def abilities_received(self, theirs: Abilities) -> None:
         """The peer tells what it can open."""
-        self._answer(self._carrier.bulk.told(theirs))
+        now = self._settled()
+        self._answer(self._carrier.bulk.told(theirs), now)
+        self._lay_lane(now)
 
     def arrivals_received(self, arrivals: Arrivals) -> None:
         """The peer tells how much has arrived."""
-        self._carrier.bulk.carriage.reported(arrivals.sealed, arrivals.opened, self._now())
+        now = self._settled()
+        self._carrier.bulk.carriage.reported(arrivals.sealed, arrivals.opened, now)
+        self._lay_lane(now)
 
     def records_received(self) -> None:
         """Records of this peer arrived."""
-        self._answer(self._carrier.bulk.arrived(self._now()))
+        now = self._settled()
+        self._answer(self._carrier.bulk.arrived(now), now)
 
-    def _answer(self, messages: Sequence[bytes]) -> None:
+    def _answer(self, messages: Sequence[bytes], now: float) -> None:
         if messages and not self._forgotten:
-            now = self._now()
             self._carrier.send(messages, now)
             self._timer.by(now + LOOK)
 
     def datagrams_opened(self, outputs: Sequence[Output], path: IPath) -> None:
         """The device opened datagrams of this peer that came in by *path*."""
-        now = self._now()
+        now = self._settled()
         if path.remote is None and RELAY not in self.ladder.ways:
             # It came online, and was faster than the coordinator's word: it awaits an answer.
             self._switched(self.ladder.relay_opened(now), now)
@@ -239,13 +254,14 @@ class Remote:
                 self._heard(path, now)
                 break
         self._carrier.perform(outputs, now)
+        self._lay_lane(now)
         self._timer.by(now + LOOK)
 
     def path_lost(self, path: IPath) -> None:
         """What a path to this peer ran over has closed."""
         if self._forgotten:
             return
-        now = self._now()
+        now = self._settled()
         self._switched(self._carrier.lost(path, now), now)
         self._rearm()
 
@@ -257,7 +273,7 @@ class Remote:
         probe = self.seal.open(datagram)
         if path.remote is not None and (self.relay_only or self.pursuit.is_inner(path.remote)):
             return  # an answer would make the other side take the direct path
-        now = self._now()
+        now = self._settled()
         if probe.kind == PING:
             path.write([self.seal.seal(PONG, probe.token, probe.size, path.remote)])
             self._heard(path, now)
@@ -300,7 +316,7 @@ class Remote:
         self._switched(switches, now)
 
     def _expired(self) -> None:
-        now = self._now()
+        now = self._settled()
         self._carrier.expire(now)
         ladder_deadline = self._ladder_deadline
         if ladder_deadline is not None and now >= ladder_deadline:
@@ -404,9 +420,39 @@ class Remote:
             return way.kind
         return self._carrier.relay.kind if way == RELAY else "udp"
 
+    def _settled(self) -> float:
+        """What has passed on the lane is known now.
+
+        :returns: the time.
+        """
+        now = self._now()
+        lane = self.lane
+        if lane is not None and (lane.sent_at is not None or lane.heard_at is not None):
+            if lane.heard_at is not None:
+                self.history.heard(lane.heard_at)
+            if lane.sent_at is not None:
+                self.pursuit.used(lane.sent_at)
+            heard_records = lane.heard_records
+            self._switched(self._carrier.passed(lane), now)
+            if heard_records:
+                self._answer(self._carrier.bulk.arrived(now), now)
+        return now
+
+    def _lay_lane(self, now: float) -> None:
+        """Something may have changed for what passes on the lane."""
+        course = None if self._forgotten else self._carrier.course(now)
+        if course is None:
+            self.lane = None
+        elif self.lane is None or self.lane.course != course:
+            self.lane = Lane(course, self._carrier.path(course.way), self._soon)
+
+    def _soon(self, now: float) -> None:
+        self._timer.by(now + LOOK)
+
     def _rearm(self) -> None:
         if self._forgotten:
             return
+        self._lay_lane(self._now())
         deadlines = (
             self._carrier.deadline,
             self._ladder_deadline,

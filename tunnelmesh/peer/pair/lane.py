@@ -1,0 +1,150 @@
+"""The quick way of packets to and from one remote peer, while nothing about the pair changes.
+
+What a packet needs to know is decided seldom: which session seals it, in which form, and where it
+goes. So this is decided once (:meth:`.Carrier.lane`) and a lane laid, by which packets pass with
+few steps; whatever happens to the pair lays it anew, or takes it away. In return a lane only counts
+what has passed. The machines that judge by that are told before they decide anything, and every
+:data:`~tunnelmesh.peer.pair.remote.LOOK` seconds under traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.interfaces import IPath
+from tunnelmesh.noise.session import Form, Session
+from tunnelmesh.paths.selection import Way
+from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
+
+
+class Course(NamedTuple):
+    """Where a lane leads, and how; two lanes that agree in it are the same.
+
+    :ivar session: seals and opens.
+    :ivar way: carries.
+    :ivar form: of super-packets; None if there is none yet that the remote peer is known to take.
+    :ivar longest: bytes of the longest packet for one datagram; None if the device has no longer.
+    """
+
+    session: Session
+    way: Way
+    form: Form | None
+    longest: int | None
+
+
+class Lane:
+    """Such a way.
+
+    :param path: that of the course's way.
+    :param used: is told of the first use, and of the first after each :meth:`clear`.
+
+    :ivar sent_at: when something was last sent, and *heard_at*: received; None if nothing was since
+        the last :meth:`clear`. *sent_packets*, *sent_bytes*, *heard_packets* and *heard_bytes* tell
+        how much, *largest* bytes of the largest datagram sent.
+    :ivar heard_last: whether the last thing was to receive.
+    :ivar sent_bulk: whether super-packets were sent; *heard_records*: whether records were
+        received.
+    """
+
+    __slots__ = (
+        "_fresh",
+        "_path",
+        "_used",
+        "course",
+        "heard_at",
+        "heard_bytes",
+        "heard_last",
+        "heard_packets",
+        "heard_records",
+        "largest",
+        "sent_at",
+        "sent_bulk",
+        "sent_bytes",
+        "sent_packets",
+    )
+
+    def __init__(self, course: Course, path: IPath, used: Callable[[float], None]) -> None:
+        self.course = course
+        self._path = path
+        self._used = used
+        self.clear()
+
+    def clear(self) -> None:
+        """What has passed is known: count anew."""
+        self._fresh = True
+        self.sent_at: float | None = None
+        self.heard_at: float | None = None
+        self.sent_packets = self.sent_bytes = self.largest = 0
+        self.heard_packets = self.heard_bytes = 0
+        self.heard_last = self.heard_records = self.sent_bulk = False
+
+    def send(self, packets: Sequence[bytes], now: float) -> bool:
+        """Carry a batch of packets.
+
+        :returns: False, and nothing was done, if one of them is too long.
+        """
+        session, _, _, longest = self.course
+        if longest is not None and max(map(len, packets)) > longest:
+            return False
+        datagrams = session.seal(packets)
+        self._path.write(datagrams)
+        self.sent_packets += len(packets)
+        self.sent_bytes += sum(map(len, packets))
+        self._has_sent(max(map(len, datagrams)), now)
+        return True
+
+    def send_bulk(self, packet: SuperPacket, now: float) -> bool:
+        """Carry a super-packet; its buffer is not what it was afterwards.
+
+        :returns: False, and nothing was done, if it does not go as it is.
+        """
+        session, _, form, longest = self.course
+        if form is None or (longest is not None and packet.headers + packet.segment_size > longest):
+            return False
+        run = session.seal_record(packet, form)
+        self._path.write_run(run)
+        self.sent_packets += packet.count
+        self.sent_bytes += packet.stop - packet.start - VIRTIO_SIZE
+        self.sent_bulk = True
+        self._has_sent(run.segment, now)
+        return True
+
+    def open(self, datagrams: Sequence[bytes], now: float) -> list[bytes]:
+        """The packets in messages of the lane's session that came by its path."""
+        packets = self.course.session.open(datagrams)
+        if packets is None:
+            return []
+        self.heard_packets += len(packets)
+        self.heard_bytes += sum(map(len, packets))
+        self._has_heard(now)
+        return packets
+
+    def open_records(self, records: memoryview, step: int, now: float) -> list[memoryview]:
+        """The packets in records of the lane's session that came by its path, as
+        :meth:`.Session.open_records` gives them."""
+        packets = self.course.session.open_records(records, step)
+        if packets is None:
+            return []
+        self.heard_records = True
+        self.heard_packets += len(packets)
+        self.heard_bytes += sum(map(len, packets)) - VIRTIO_SIZE * len(packets)
+        self._has_heard(now)
+        return packets
+
+    def _has_sent(self, size: int, now: float) -> None:
+        self.sent_at = now
+        self.heard_last = False
+        if size > self.largest:
+            self.largest = size
+        if self._fresh:
+            self._fresh = False
+            self._used(now)
+
+    def _has_heard(self, now: float) -> None:
+        self.heard_at = now
+        self.heard_last = True
+        if self._fresh:
+            self._fresh = False
+            self._used(now)
