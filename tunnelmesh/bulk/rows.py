@@ -1,0 +1,170 @@
+"""Packets as rows of a matrix: whether they continue each other, and the super-packet they make.
+
+They do if cutting that super-packet up would give the same packets again, byte for byte, apart from
+the identification of IPv4 packets that may not be fragmented, which means nothing (RFC 6864).
+
+A super-packet is taken by the kernel as verified: hence a packet whose checksum is wrong must not
+become part of one.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import numpy as np
+import numpy.typing as npt
+
+from tunnelmesh.bulk.checksum import Words, sums, swapped
+from tunnelmesh.bulk.layout import Layout, pattern
+from tunnelmesh.wire.ip import (
+    CWR,
+    FIN,
+    IPV4_HEADER,
+    IPV6_HEADER,
+    PSH,
+    TCP,
+    TCP_CHECKSUM,
+    UDP,
+    UDP_CHECKSUM,
+    checksum,
+)
+from tunnelmesh.wire.virtio import (
+    GSO_ECN,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    GSO_UDP_L4,
+    HEADER_SIZE,
+    NEEDS_CSUM,
+    pack_into,
+)
+
+Octets = npt.NDArray[np.uint8]
+
+_U16 = Struct(">H")
+
+
+class Rows:
+    """Packets of one layout, at least two.
+
+    :param octets: a packet in each row; what follows it, up to a multiple of four bytes, is zero.
+    :param last: bytes of the last packet, which may be shorter than the others.
+    """
+
+    def __init__(self, octets: Octets, layout: Layout, last: int) -> None:
+        self.layout = layout
+        self._octets = octets
+        self._words = octets.view("<u4")
+        self._short = layout.length - last
+        self._common = self._reduced_headers()
+        self._wrong = self._wrong_checksums()
+        self._flags = bytes(len(octets))
+        if layout.protocol == TCP:
+            self._flags = octets[:, layout.transport + 13].tobytes()
+
+    def bounds(self) -> list[int]:
+        """Where packets that continue each other begin, and where the last ones end."""
+        common, flags, wrong = self._common, self._flags, self._wrong
+        count, width = len(flags), self.layout.headers
+        if (
+            common == common[:width] * count
+            and flags.count(flags[0], 0, -1) == count - 1
+            and not flags[0] & (CWR | FIN | PSH)
+            and not flags[-1] & CWR
+            and not any(wrong)
+        ):
+            return [0, count]  # nearly always
+        bounds = [0]
+        before = common[:width]
+        for index in range(1, count):
+            this = common[index * width : (index + 1) * width]
+            if (
+                this != before
+                or flags[index - 1] & (FIN | PSH)
+                or flags[index] & CWR
+                or wrong[index - 1]
+                or wrong[index]
+            ):
+                bounds.append(index)
+            before = this
+        bounds.append(count)
+        return bounds
+
+    def size(self, begin: int, end: int) -> int:
+        """Bytes of the super-packet of some packets, with its virtio header."""
+        length, headers, *_ = self.layout
+        short = self._short if end == len(self._octets) else 0
+        return HEADER_SIZE + headers + (end - begin) * (length - headers) - short
+
+    def join(self, begin: int, end: int, buffer: bytearray, start: int) -> None:
+        """Write the super-packet of packets that continue each other, its virtio header first."""
+        length, headers, transport, protocol, _ = self.layout
+        size = length - headers
+        stop = start + self.size(begin, end)
+        at = start + HEADER_SIZE + headers
+        full, rest = divmod(stop - at, size)
+        whole = np.frombuffer(buffer, np.uint8, full * size, at).reshape(full, size)
+        whole[:] = self._octets[begin : begin + full, headers:length]
+        if rest:
+            buffer[at + full * size : stop] = self._octets[end - 1, headers : headers + rest].data
+
+        total = stop - start - HEADER_SIZE
+        head = bytearray(self._octets[begin, :headers].data)
+        if transport == IPV4_HEADER:
+            kind = GSO_TCPV4
+            addresses = head[12:20]
+            _U16.pack_into(head, 2, total)
+            _U16.pack_into(head, 10, 0)
+            _U16.pack_into(head, 10, checksum(head[:IPV4_HEADER]))
+        else:
+            kind = GSO_TCPV6
+            addresses = head[8:40]
+            _U16.pack_into(head, 4, total - IPV6_HEADER)
+        if protocol == TCP:
+            field = TCP_CHECKSUM
+            head[transport + 13] |= self._flags[end - 1] & (FIN | PSH)
+            if head[transport + 13] & CWR:
+                kind |= GSO_ECN
+        else:
+            field = UDP_CHECKSUM
+            kind = GSO_UDP_L4
+            _U16.pack_into(head, transport + 4, total - transport)
+        pseudo = int.from_bytes(addresses, "big") + protocol + total - transport
+        _U16.pack_into(head, transport + field, pseudo % 65535)
+        pack_into(buffer, start, NEEDS_CSUM, kind, headers, size, transport, field)
+        buffer[start + HEADER_SIZE : at] = head
+
+    def _reduced_headers(self) -> bytes:
+        """All packets' headers, reduced so that those of packets that continue each other are
+        equal."""
+        _, headers, transport, protocol, numbered = self.layout
+        count = len(self._words)
+        masks, offsets = pattern(self.layout)
+        common: Words = self._words[:, : headers // 4] & masks[:count]
+        octets = common.view(np.uint8)
+        if protocol == TCP:
+            sequence = common[:, transport // 4 + 1]
+            sequence[:] = sequence.byteswap() - offsets[:count]
+        if numbered:
+            identification = octets.view("<u2")[:, 2]
+            identification[:] = identification.byteswap() - np.arange(count, dtype=np.uint16)
+        if self._short:
+            at = 2 if transport == IPV4_HEADER else 4
+            octets[-1, at : at + 2] = octets[0, at : at + 2]
+            if protocol == UDP:
+                octets[-1, transport + 4 : transport + 6] = octets[0, transport + 4 : transport + 6]
+        return common.tobytes()
+
+    def _wrong_checksums(self) -> list[int]:
+        """For each packet 0 if its checksums are right.
+
+        IPv4's own, which covers all of its header, and TCP's or UDP's, which covers the rest and
+        the addresses again, are right together if the sum of everything is what remains.
+        """
+        length, _, transport, protocol, _ = self.layout
+        is_v4 = transport == IPV4_HEADER
+        totals = sums(self._words if is_v4 else self._words[:, 2:])
+        again = int.from_bytes(self._octets[0, 12:20].data, "little") if is_v4 else 0
+        totals += (again + swapped(length - transport + protocol)) % 65535
+        totals[-1] -= swapped(self._short)
+        outcome: list[int] = (totals % 65535).tolist()
+        return outcome
