@@ -56,3 +56,31 @@ class ReplayWindowTests(SynchronousTestCase):
         self.assertTrue(window.accept(LIMIT - 1))
         self.assertFalse(window.accept(LIMIT))
         self.assertFalse(window.accept(2**64 - 1))
+
+    @settings(max_examples=200, derandomize=True, deadline=None)
+    @given(st.lists(st.tuples(_NEAR | st.integers(LIMIT - 99, LIMIT), st.integers(1, 60))))
+    def test_runs(self, runs: list[tuple[int, int]]) -> None:
+        """Many counters at once are the same as one by one, or refused and left to be asked."""
+        window, single = ReplayWindow(), ReplayWindow()
+        for first, count in runs:
+            counters = range(first, first + count)
+            expected = [single.accept(counter) for counter in counters]
+            if window.accept_run(first, count):
+                self.assertTrue(all(expected))
+            else:
+                self.assertEqual([window.accept(counter) for counter in counters], expected)
+            self.assertEqual(window.accepted, single.accepted)
+            self.assertEqual(window.expected, single.expected)
+            self.assertFalse(any(map(window.accept, counters)))
+
+    def test_runs_in_a_row(self) -> None:
+        """One run after the other is taken at once, but for where the window begins anew."""
+        window = ReplayWindow()
+        taken = 0
+        for first in range(0, 44_000, 44):
+            if window.accept_run(first, 44):
+                taken += 1
+            else:
+                self.assertTrue(all(map(window.accept, range(first, first + 44))))
+        self.assertGreater(taken, 990)
+        self.assertEqual((window.accepted, window.expected), (44_000, 44_000))

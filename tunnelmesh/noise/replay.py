@@ -58,3 +58,19 @@ class ReplayWindow:
         if counter > self.expected:
             self.expected = counter
         return True
+
+    def accept_run(self, first: int, count: int) -> bool:
+        """Take consecutive counters that are all later than any before, at once.
+
+        :returns: False, and none is taken, if they are not, or it is not that simple: ask about
+            each of them.
+        """
+        stop = first + count
+        slot = first % self._size
+        is_simple = slot + count <= self._size and (stop <= FIRST_WINDOW or self._size == WINDOW)
+        if first < self.expected or stop > LIMIT or not is_simple:
+            return False
+        self._next[slot : slot + count] = array("Q", range(first + 1, stop + 1))
+        self.accepted += count
+        self.expected = stop
+        return True
