@@ -1,0 +1,174 @@
+"""Opening a flight (:mod:`tunnelmesh.noise.flight`), and making super-packets of it.
+
+Messages that came together and lie one after the other are rows of a matrix. They are opened into
+the rows of another, and where these continue each other, which they nearly always do, their
+payloads are copied once, to where the kernel takes them from. The interpreter takes no step for a
+single packet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import lru_cache
+from itertools import repeat
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from tunnelmesh.bulk.coalescing import LARGEST, coalesce
+from tunnelmesh.bulk.layout import MAX_SEGMENTS, layout_of
+from tunnelmesh.bulk.rows import Octets, Rows
+from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.noise.counters import Counters
+from tunnelmesh.noise.flight import SMALL, Flight
+from tunnelmesh.noise.padding import unpadded
+from tunnelmesh.noise.replay import LIMIT, ReplayWindow
+from tunnelmesh.wire.virtio import EMPTY
+from tunnelmesh.wire.wireguard import TAG_SIZE, TRANSPORT_OVERHEAD
+
+FEW = 4
+"""Fewer messages are not worth it."""
+
+ROOM = 3 << 16
+"""Bytes that can be opened together: all that a turn of reading brings at once."""
+
+_SIZES = 4
+"""Lengths of messages for which there is room at a time. Most flows' are all the same."""
+
+_LEAD = 12
+"""Bytes before each packet, so that what follows a usual TCP header (52 bytes) is aligned."""
+
+_memory = bytearray(ROOM)
+_view = memoryview(_memory)
+"""Where super-packets are made; one for all sessions, since each flight is delivered before the
+next is opened. A packet and its virtio header are shorter than its message was."""
+
+
+class _Room:
+    """For messages of one length, and the packets in them."""
+
+    def __init__(self, step: int) -> None:
+        count = ROOM // step
+        length = step - TRANSPORT_OVERHEAD
+        pitch = _LEAD + length
+        pitch += -pitch % 16
+        octets = np.zeros((count, pitch), np.uint8)
+        view = octets.data.cast("B")
+        self.flight = Flight(step, count)
+        self.octets = octets[:, _LEAD:]
+        self.packets = [view[at : at + length] for at in range(_LEAD, count * pitch, pitch)]
+
+
+_room = lru_cache(_SIZES)(_Room)
+
+
+class FlightOpener:
+    """Opens flights of one session.
+
+    :param aead: with the key for receiving.
+    :param window: the session's.
+    :param counters: where drops are counted.
+    """
+
+    def __init__(self, aead: ChaCha20Poly1305, window: ReplayWindow, counters: Counters) -> None:
+        self._open = aead.decrypt_into
+        self._window = window
+        self._counters = counters
+
+    def open(self, datagrams: memoryview, step: int) -> list[memoryview] | None:
+        """Turn transport messages into packets.
+
+        :param datagrams: one after the other, each *step* bytes long but the last; the first one's
+            header is this session's.
+        :returns: packets, each with a virtio header that fits it before it, valid until the next
+            call for any session. None, and nothing is done, if there are few, or small ones, or
+            any that is not this session's, not authentic or not later than all before it, or a
+            keepalive: these are to be opened one by one.
+        """
+        size = len(datagrams)
+        count = -(-size // step)
+        tail = size - (count - 1) * step - TRANSPORT_OVERHEAD
+        if count < FEW or step < SMALL + TRANSPORT_OVERHEAD or tail <= 0 or size > ROOM:
+            return None
+        room = _room(step)
+        flight = room.flight
+        flight.view[:size] = datagrams
+        prefixes = flight.prefixes[:count]
+        counters: list[int] = flight.counters[:count].tolist()
+        if (prefixes != prefixes[0]).any() or not self._are_new(counters):
+            return None
+        flight.nonce_counters[:count] = counters
+        last = count - 1
+        packets = room.packets[:last]
+        packets.append(room.packets[last][:tail])
+        sealed = flight.sealed[last][: tail + TAG_SIZE]
+        try:
+            deque(map(self._open, flight.nonces[:last], flight.sealed, repeat(None), packets), 0)
+            self._open(flight.nonces[last], sealed, None, packets[last])
+        except InvalidTag:
+            return None
+        self._accept(counters)
+        return self._joined(room, packets)
+
+    def _are_new(self, counters: list[int]) -> bool:
+        """Whether the counters rise, from one that is later than all before."""
+        if counters[0] < self._window.expected or counters[-1] >= LIMIT:
+            return False
+        return _are_consecutive(counters) or counters == sorted(set(counters))
+
+    def _accept(self, counters: list[int]) -> None:
+        window = self._window
+        if not _are_consecutive(counters) or not window.accept_run(counters[0], len(counters)):
+            deque(map(window.accept, counters), 0)
+
+    def _joined(self, room: _Room, packets: list[memoryview]) -> list[memoryview]:
+        """The packets, in as few super-packets as may be."""
+        found: list[memoryview] = []
+        start = 0
+        most = min(MAX_SEGMENTS, LARGEST // len(packets[0]))
+        for at in range(0, len(packets), most):
+            some = packets[at : at + most]
+            rows = _rows(room.octets[at : at + most], some)
+            if rows is None or len(rows.bounds()) > 2:
+                found += self._separately(some)
+            else:
+                stop = start + rows.size(0, len(some))
+                rows.join(0, len(some), _memory, start)
+                found.append(_view[start:stop])
+                start = stop
+        return found
+
+    def _separately(self, padded: list[memoryview]) -> list[memoryview]:
+        """The packets of various flows and lengths, in as few super-packets as may be."""
+        packets = []
+        for each in padded:
+            packet = unpadded(bytes(each))
+            if packet is None:
+                self._counters.malformed_packets += 1
+            else:
+                packets.append(packet)
+        return [
+            memoryview(each.buffer if isinstance(each, SuperPacket) else EMPTY + each)
+            for each in coalesce(packets, udp=True)
+        ]
+
+
+def _are_consecutive(numbers: list[int]) -> bool:
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def _rows(octets: Octets, padded: list[memoryview]) -> Rows | None:
+    """The packets as rows; None if first and last alone tell that they cannot be one super-packet.
+
+    Padding of others that is not zero, as it should be, makes their checksums wrong.
+    """
+    first, last = (unpadded(bytes(padded[at])) for at in (0, -1))
+    layout = None if first is None or len(padded) == 1 else layout_of(first, udp=True)
+    if layout is None or last is None or len(last) > layout.length:
+        return None
+    if len(last) < layout.length and not layout.ends(last):
+        return None
+    width = layout.length + -layout.length % 4
+    octets[len(padded) - 1, len(last) : width] = 0  # a longer packet has been there
+    return Rows(octets[: len(padded), :width], layout, len(last))
