@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
@@ -389,6 +388,8 @@ def load(role: type[C], options: Mapping[str, object], file: Path | None = None)
 
 
 def _read(file: Path) -> dict[str, object]:
+    import tomllib  # where there is no file, nobody needs it
+
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)

@@ -24,9 +24,14 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.logger import Logger
-from twisted.web.http import BAD_REQUEST, INTERNAL_SERVER_ERROR, NOT_FOUND, Request
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.http import (
+    BAD_REQUEST,
+    INTERNAL_SERVER_ERROR,
+    NOT_FOUND,
+    HTTPChannel,
+    HTTPFactory,
+    Request,
+)
 
 from tunnelmesh.errors import ListenError, TunnelMeshError
 
@@ -54,9 +59,7 @@ class ControlServer:
     def __init__(self, reactor: Any, path: Path, routes: Mapping[str, Route]) -> None:
         self._reactor = reactor
         self._path = path
-        self._site: Any = _QuietSite(  # type: ignore[no-untyped-call]
-            _Routes(routes), reactor=reactor
-        )
+        self._site: Any = _Site(routes, reactor)
         self._port: IListeningPort | None = None
 
     def start(self) -> None:
@@ -100,41 +103,26 @@ def stopping(reactor: Any, role: str) -> Route:
     return stop
 
 
-class _QuietSite(Site):
-    noisy = False
+class _Question(Request):
+    """One question. :mod:`twisted.web.server` is left out: what it adds, a peer would only load."""
 
-    def log(self, request: Request) -> None:
-        """Write no line per request."""
+    channel: Any
 
-
-class _Routes(Resource):
-    """Answers questions by their path."""
-
-    isLeaf = True
-
-    def __init__(self, routes: Mapping[str, Route]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._routes = routes
-
-    def render_GET(self, request: Request) -> int:
+    def process(self) -> None:
         """Ask whoever knows; stop asking when the command is gone."""
-        answering = Deferred.fromCoroutine(self._answer(request))
-        request.notifyFinish().addErrback(lambda _: answering.cancel())
+        answering = Deferred.fromCoroutine(self._answer())
+        self.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addErrback(lambda failure: failure.trap(CancelledError))
-        return NOT_DONE_YET
 
-    def render_POST(self, request: Request) -> int:
-        """The same, of what changes something."""
-        return self.render_GET(request)
-
-    async def _answer(self, request: Request) -> None:
-        path = request.path.decode("ascii", "replace")
-        route = self._routes.get(f"POST {path}" if request.method == b"POST" else path)
-        sending = _Sending(request)
+    async def _answer(self) -> None:
+        path = self.path.decode("ascii", "replace")
+        method = self.method.decode("ascii", "replace")
+        route = self.channel.factory.routes.get(path if method == "GET" else f"{method} {path}")
+        sending = _Sending(self)
         try:
             if route is None:
                 raise _UnknownPathError(f"there is nothing at {path}")
-            answer = route(_query(request))
+            answer = route(_query(self))
             if isinstance(answer, AsyncIterator):
                 async for each in answer:
                     sending.line(each)
@@ -151,7 +139,28 @@ class _Routes(Resource):
         except Exception as error:
             _log.failure("cannot answer {path}", path=path)
             sending.error(INTERNAL_SERVER_ERROR, f"internal error: {error!r}")
-        request.finish()
+        self.finish()  # type: ignore[no-untyped-call]
+
+
+class _Channel(HTTPChannel):
+    requestFactory = _Question
+
+
+class _Site(HTTPFactory):
+    """Answers questions by their path, and writes no line per request."""
+
+    noisy = False
+    protocol = _Channel  # type: ignore[assignment]
+
+    def __init__(self, routes: Mapping[str, Route], reactor: Any) -> None:
+        super().__init__(reactor=reactor)
+        self.routes = routes
+
+    def startFactory(self) -> None:
+        """Begin, without the clock that lines in a log would need: it ticks every second."""
+
+    def log(self, request: Request) -> None:
+        """Say nothing."""
 
 
 class _UnknownPathError(TunnelMeshError):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field
 from functools import partial
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 from twisted.application.service import IService, MultiService
@@ -48,6 +47,9 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Show the version and exit."""
+        # Imported here because it is large, and a service that runs does not ask.
+        from importlib.metadata import version
+
         print(f"tunnelmesh {version('tunnelmesh')}")
         raise SystemExit(0)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from typing import TYPE_CHECKING
 
 from tunnelmesh.errors import DecodeError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 MAX_BYTES = 64 * 1024
 """Longest document read. The descriptions of real routers have 3 to 20 KB."""
@@ -25,6 +27,10 @@ def parse(document: bytes) -> Element:
     """
     if len(document) > MAX_BYTES:
         raise DecodeError(f"XML of more than {MAX_BYTES} bytes")
+    # Imported here because few networks have a router that speaks XML.
+    from xml.etree.ElementTree import TreeBuilder
+    from xml.parsers import expat
+
     builder = TreeBuilder()
     elements = depth = 0
 

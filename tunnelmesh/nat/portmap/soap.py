@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.nat.portmap.markup import parse, text_of
@@ -42,7 +42,9 @@ def request(kind: str, action: str, arguments: Mapping[str, object]) -> bytes:
 
     :param kind: the service's type.
     """
-    written = "".join(f"<{name}>{escape(str(v))}</{name}>" for name, v in arguments.items())
+    written = "".join(
+        f"<{name}>{escape(str(v), quote=False)}</{name}>" for name, v in arguments.items()
+    )
     return _ENVELOPE.format(action=action, kind=kind, arguments=written).encode()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
@@ -36,6 +35,9 @@ two to the other side of the world (RFC 8305 §8 takes 0.25 between addresses)."
 FIRST_DELAY, LONGEST_DELAY, DELAY_GROWTH = 0.2, 2.0, 1.5
 """Seconds between attempts: a coordinator that comes back is found within about two, and even
 thousands of peers are then only a few thousand small connections in that time."""
+
+MOST_GROWTH = 10
+"""Attempts after which the pause has long been the longest; a power must end somewhere."""
 
 STEADY = 5.0
 """Seconds that a link lives at least. Where one after the other ends sooner, the coordinator is in
@@ -103,9 +105,7 @@ class CoordinatorLink(Service):
         self._tokens = tokens
         self._relay = relay
         self._user = user
-        self._delay = backoffPolicy(
-            FIRST_DELAY, LONGEST_DELAY, DELAY_GROWTH, lambda: 0.5 + random_factor() / 2
-        )
+        self._random_factor = random_factor
         self._routes: dict[Session, Route] = {}
         self._needed: Deferred[None] | None = None
         self._tasks: list[Deferred[None]] = []
@@ -256,6 +256,11 @@ class CoordinatorLink(Service):
             except TunnelMeshError:
                 failed += 1
             await deferLater(self._reactor, self._delay(failed))
+
+    def _delay(self, failed: int) -> float:
+        """Seconds before the next attempt, in part at random: not all peers are to come at once."""
+        grown = FIRST_DELAY * DELAY_GROWTH ** min(failed, MOST_GROWTH)
+        return min(grown, LONGEST_DELAY) + 0.5 + self._random_factor() / 2
 
     async def _attempt(self, route: Route) -> Session:
         session = Session(

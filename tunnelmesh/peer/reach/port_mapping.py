@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
@@ -27,12 +26,10 @@ from tunnelmesh.nat.portmap.pcp_speaker import PcpSpeaker
 from tunnelmesh.nat.portmap.speaker import Fetch
 from tunnelmesh.nat.query import Send
 from tunnelmesh.peer.reach.default_route import DefaultRoute
+from tunnelmesh.peer.reach.router_web import RouterWeb
 from tunnelmesh.peer.timer import Timer
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from tunnelmesh.peer.reach.router_web import RouterWeb
 
 ANNOUNCED = 5350
 """The port to which routers announce that they have restarted (RFC 6887 §14.1.2, RFC 6886 §3.2.1).
@@ -69,18 +66,12 @@ class PortMapping:
         self._lease: Lease | None = None
         self._why_not = "not asked for"
         self._socket = UdpTransport(self)
+        self._web = RouterWeb(reactor)
         self._announcements: Any = None
         self._timer = Timer(reactor, self._expired)
         self._told: Endpoint | None = None
         self._given_back: Deferred[None] | None = None
         self._ended = False
-
-    @cached_property
-    def _web(self) -> RouterWeb:
-        """The HTTP client: loaded when a router wants one, as it is a good part of a start."""
-        from tunnelmesh.peer.reach.router_web import RouterWeb
-
-        return RouterWeb(self._reactor)
 
     @property
     def external(self) -> Endpoint | None:
