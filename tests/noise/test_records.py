@@ -23,6 +23,7 @@ from tunnelmesh.noise.session import Form, Session
 from tunnelmesh.wire.record import (
     AES_256_GCM,
     CHACHA20_POLY1305,
+    HEADER_SIZE,
     KIND,
     LAST,
     SEGMENT,
@@ -212,7 +213,10 @@ class HostileTests(RecordsTestCase):
     @settings(max_examples=60, derandomize=True, deadline=None, database=None)
     @given(st.booleans(), st.data())
     def test_tampered(self, whole: bool, data: st.DataObject) -> None:
-        """A changed byte costs what it is in; the rest is delivered as it was."""
+        """A changed byte costs what it is in, at most; the rest is delivered as it was.
+
+        In a whole record's headers, most of which say the same, it may cost nothing.
+        """
         self.setUp()
         packet = stream()
         expected = packet.packets()
@@ -225,7 +229,7 @@ class HostileTests(RecordsTestCase):
         datagrams[number] = bytes(tampered)
         delivered = self.open(datagrams)
         if whole:
-            self.assertEqual(delivered, [])
+            self.assertIn(delivered, ([], expected) if number and at < HEADER_SIZE else ([],))
         else:
             self.assertEqual(delivered, expected[:number] + expected[number + 1 :])
 

@@ -5,7 +5,9 @@ Two peers do not send it to each other: what a remote peer did not say need not 
 
 from __future__ import annotations
 
-from tunnelmesh.bulk.super_packet import SuperPacket, skip_extensions
+import struct
+
+from tunnelmesh.bulk.super_packet import MIN_TCP_SEGMENT, SuperPacket, skip_extensions
 from tunnelmesh.errors import DecodeError
 from tunnelmesh.wire.ip import (
     CWR,
@@ -26,6 +28,16 @@ from tunnelmesh.wire.virtio import (
     NEEDS_CSUM,
     pack_into,
 )
+
+_USUAL = struct.Struct(">BxHxxHxB22xBB")
+"""Of an IPv4 header without options and the TCP header after it: version and header length, length,
+flags and fragment offset, protocol; data offset and flags."""
+
+_LONGEST_USUAL = IPV4_HEADER + 60
+"""Bytes of such headers with all the options that TCP may have."""
+
+_NO_OPTIONS = 0x45
+_FRAGMENT = 0x3FFF
 
 
 def headers_of(buffer: bytearray, at: int, stop: int) -> tuple[int, int, int]:
@@ -71,10 +83,28 @@ def describe(buffer: bytearray, start: int, stop: int, segment_size: int) -> Non
     pack_into(buffer, start, NEEDS_CSUM, kind, headers & 0xFFFF, segment_size, transport, checksum)
 
 
-def read_described(buffer: bytearray, start: int, stop: int, segment_size: int) -> SuperPacket:
-    """The super-packet at *start*, its virtio header written.
+def describe_whole(buffer: bytearray, start: int, stop: int, segment_size: int) -> None:
+    """The same for a packet that ends at *stop*.
 
-    :raises DecodeError: if it is none, or not as long as its IP header says.
+    :raises DecodeError: also if it is not as long as its IP header says.
     """
+    at = start + HEADER_SIZE
+    length = stop - at
+    if length > _LONGEST_USUAL:  # nearly always, and nearly always TCP over IPv4
+        first, said, fragment, protocol, offset, flags = _USUAL.unpack_from(buffer, at)
+        headers = IPV4_HEADER + (offset >> 4 << 2)
+        if (
+            first == _NO_OPTIONS
+            and protocol == TCP
+            and said == length
+            and not fragment & _FRAGMENT
+            and headers >= IPV4_HEADER + TCP_HEADER
+            and segment_size >= MIN_TCP_SEGMENT
+        ):
+            kind = GSO_TCPV4 | GSO_ECN if flags & CWR else GSO_TCPV4
+            pack_into(
+                buffer, start, NEEDS_CSUM, kind, headers, segment_size, IPV4_HEADER, TCP_CHECKSUM
+            )
+            return
     describe(buffer, start, stop, segment_size)
-    return SuperPacket.read(buffer, start, stop)
+    SuperPacket.read(buffer, start, stop)

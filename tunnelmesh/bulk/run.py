@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_SEGMENTS = 64
 """Datagrams in one call at most (UDP_MAX_SEGMENTS of older kernels)."""
@@ -12,8 +12,7 @@ MAX_PAYLOAD = 65_507
 """Bytes in one call at most: what an IPv4 packet carries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Datagrams of one length, of which only the last may be shorter. An empty one is alone.
 
     :ivar buffers: the datagrams' bytes, cut anyhow: what counts is what they make when joined. They
@@ -24,7 +23,7 @@ class Run:
 
     buffers: Sequence[bytes | memoryview]
     segment: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name, not needed here
 
     def datagrams(self) -> list[bytes]:
         """Copies of the datagrams, one by one."""
@@ -35,6 +34,8 @@ class Run:
 
     def parts(self) -> list[Run]:
         """The same datagrams in runs that one call can send each."""
+        if self.count <= MAX_SEGMENTS and self.count * self.segment <= MAX_PAYLOAD:
+            return [self]
         most = min(MAX_SEGMENTS, max(1, MAX_PAYLOAD // self.segment))
         if self.count <= most:
             return [self]

@@ -7,6 +7,8 @@ super-packet end up one after the other, ready for one system call.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tunnelmesh.bulk.run import Run
 from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.noise.ciphers import Aead
@@ -26,6 +28,10 @@ from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 _ROOM = 1 << 17
 """Bytes: 64 KB of payload, and 128 times the overhead with the longest headers."""
 
+_MAX_CUTS = 16
+"""Lengths of records for which it is remembered how they are cut: a stream's super-packets are
+nearly all as long as they may be. Each takes some 8 KB."""
+
 _SALT = bytes(4)
 _ORDINARY = SEGMENT_SIZE.pack(0)
 
@@ -41,18 +47,20 @@ class SealedBuffer:
         self.datagrams = memoryview(bytearray(_ROOM))
         self.headers = memoryview(bytearray(HEADER_SIZE * (MAX_COUNT + 1)))
         self.sealed = memoryview(bytearray(_ROOM))
-        self._parts: dict[int, list[memoryview]] = {}
 
-    def parts(self, size: int) -> list[memoryview]:
-        """Headers and chunks of *size* bytes in turn, as they go into datagrams."""
-        parts = self._parts.get(size)
-        if parts is None:
-            self._parts.clear()  # sizes seldom change
-            parts = self._parts[size] = []
-            for number, at in enumerate(range(0, min(_ROOM, size * MAX_COUNT), size)):
-                parts.append(self.headers[number * HEADER_SIZE : (number + 1) * HEADER_SIZE])
-                parts.append(self.sealed[at : at + size])
-        return parts
+
+class _Cut(NamedTuple):
+    """How a whole record of one length is spread over datagrams of one length.
+
+    :ivar sealed: where the record is to be, and *headers*: the headers of its parts.
+    :ivar prefixes: of these headers, up to the counter.
+    :ivar run: both in turn, as they go into datagrams.
+    """
+
+    sealed: memoryview
+    headers: memoryview
+    prefixes: list[bytes]
+    run: Run
 
 
 class RecordSealer:
@@ -71,7 +79,7 @@ class RecordSealer:
         ]
         self._cipher = cipher
         self._receiver = receiver
-        self._prefixes: dict[int, list[bytes]] = {}
+        self._cuts: dict[tuple[int, int], _Cut] = {}
 
     def seal_segments(self, packet: SuperPacket, counter: int) -> Run:
         """Seal each segment alone, under *counter* and those that follow.
@@ -119,24 +127,31 @@ class RecordSealer:
         return self._seal_plain(memoryview(_ORDINARY + packet), counter, datagram)
 
     def _seal_plain(self, plain: memoryview, counter: int, datagram: int) -> Run:
-        buffer = self._buffer
+        sealed, headers, prefixes, run = self._cuts.get((len(plain), datagram)) or self._cut(
+            len(plain), datagram
+        )
         sequence = counter.to_bytes(8, "little")
-        sealed = len(plain) + TAG_SIZE
-        size = datagram - HEADER_SIZE
-        count = -(-sealed // size)
-        prefixes = self._prefixes_of(count)
-        self._seal(_SALT + sequence, plain, prefixes[0], buffer.sealed[:sealed])
-        buffer.headers[: count * HEADER_SIZE] = sequence.join(prefixes) + sequence
-        parts = buffer.parts(size)[: 2 * count]
-        parts[-1] = parts[-1][: sealed - (count - 1) * size]
-        return Run(parts, datagram, count)
+        self._seal(_SALT + sequence, plain, prefixes[0], sealed)
+        headers[:] = sequence.join(prefixes) + sequence
+        return run
 
-    def _prefixes_of(self, count: int) -> list[bytes]:
-        prefixes = self._prefixes.get(count)
-        if prefixes is None:
-            prefixes = [prefix(n, count, self._cipher, self._receiver) for n in range(count)]
-            self._prefixes[count] = prefixes
-        return prefixes
+    def _cut(self, length: int, datagram: int) -> _Cut:
+        """Find out once how a record of *length* bytes, before it is sealed, is to be cut."""
+        size = datagram - HEADER_SIZE
+        sealed = self._buffer.sealed[: length + TAG_SIZE]
+        chunks = [sealed[at : at + size] for at in range(0, len(sealed), size)]
+        count = len(chunks)
+        headers = self._buffer.headers[: count * HEADER_SIZE]
+        parts: list[memoryview] = []
+        for number, chunk in enumerate(chunks):
+            parts += headers[number * HEADER_SIZE : (number + 1) * HEADER_SIZE], chunk
+        prefixes = [prefix(n, count, self._cipher, self._receiver) for n in range(count)]
+        if len(self._cuts) >= _MAX_CUTS:
+            self._cuts.clear()
+        cut = self._cuts[length, datagram] = _Cut(
+            sealed, headers, prefixes, Run(parts, datagram, count)
+        )
+        return cut
 
 
 def fits(packet: SuperPacket, datagram: int) -> bool:

@@ -17,7 +17,8 @@ from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.noise.ciphers import record_aead
 from tunnelmesh.noise.counters import Counters
 from tunnelmesh.noise.handshake import Keys
-from tunnelmesh.noise.opener import RecordOpener
+from tunnelmesh.noise.opened import OpenedBuffer
+from tunnelmesh.noise.opener import RecordOpener, is_one
 from tunnelmesh.noise.replay import LIMIT, ReplayWindow
 from tunnelmesh.noise.sealer import RecordSealer, fits
 from tunnelmesh.wire.record import HEADER_SIZE, SEGMENT
@@ -207,22 +208,27 @@ class Session:
         records = self._records()
         records.opened.clear()
         opened = 0
-        for together in alike(datagrams, step):
-            cipher = together[3]
-            opener = self._openers.get(cipher)
+        for together in (datagrams,) if is_one(datagrams, step) else alike(datagrams, step):
+            opener = self._opener(together[3], records.opened)
             if opener is None:
-                try:
-                    aead = record_aead(cipher, self._keys.receive)
-                except KeyError:
-                    self._counters.malformed += 1
-                    continue
-                opener = RecordOpener(aead, self._window, self._counters, records.opened)
-                self._openers[cipher] = opener
-            if together[2] == SEGMENT:
+                self._counters.malformed += 1
+            elif together[2] == SEGMENT:
                 opened += opener.open_segments(together, step)
             else:
                 opened += opener.open_parts(together, step, records.reassembly)
         return records.opened.packets if opened else None
+
+    def _opener(self, cipher: int, opened: OpenedBuffer) -> RecordOpener | None:
+        """What opens records sealed with that cipher, if there is such a cipher."""
+        opener = self._openers.get(cipher)
+        if opener is None:
+            try:
+                aead = record_aead(cipher, self._keys.receive)
+            except KeyError:
+                return None
+            opener = RecordOpener(aead, self._window, self._counters, opened)
+            self._openers[cipher] = opener
+        return opener
 
     def _sealer(self, cipher: int) -> RecordSealer:
         sealer = self._sealers.get(cipher)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tunnelmesh.transports.offload import by_kind, cut
-from tunnelmesh.wire.endpoint import Endpoint
 from tunnelmesh.wire.record import KIND
 
 MAX_DATAGRAM = 65535
@@ -27,9 +26,9 @@ _memory = memoryview(bytearray(KEPT + MAX_DATAGRAM))
 class Receiver(Protocol):
     """To whom it is handed over."""
 
-    def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None: ...
+    def batch_received(self, datagrams: list[bytes], source: Sequence[Any]) -> None: ...
 
-    def run_received(self, records: memoryview, segment: int, source: Endpoint) -> None: ...
+    def run_received(self, records: memoryview, segment: int, source: Sequence[Any]) -> None: ...
 
 
 class Intake:
@@ -63,7 +62,8 @@ class Intake:
             self._stop = at + size  # nearly always, where the kernel joins nothing
         else:
             self._sort(at, size, segment)
-        if self._stop > KEPT:
+        if (size > segment > 0 and size % segment) or self._stop > KEPT:
+            # Nothing can follow what ends with a shorter one.
             self.hand_over()
         if self._start == self._stop:
             self._start = self._stop = 0
@@ -73,7 +73,7 @@ class Intake:
         """Let go of all that is there."""
         if self._batch:
             batch, self._batch = self._batch, []
-            self._receiver.batch_received(batch, Endpoint(self._source[0], self._source[1]))
+            self._receiver.batch_received(batch, self._source)
         self._hand_over_records()
 
     def _sort(self, at: int, size: int, segment: int) -> None:
@@ -100,5 +100,4 @@ class Intake:
         if self._start < self._stop:
             records = _memory[self._start : self._stop]
             self._start = self._stop
-            source = Endpoint(self._source[0], self._source[1])
-            self._receiver.run_received(records, self._segment, source)
+            self._receiver.run_received(records, self._segment, self._source)

@@ -165,6 +165,8 @@ class UdpTransport(DatagramProtocol):
         self._user = user
         self._port: Any = None
         self._socket: socket.socket | None = None
+        self._source: Sequence[Any] = ()
+        self._back = UdpPath(self, Endpoint("", 0))
 
     def open(self, reactor: Any, port: int, interface: str = "") -> None:
         """Listen on a UDP port, or on any free one if it is 0.
@@ -243,32 +245,40 @@ class UdpTransport(DatagramProtocol):
                 self.refused += 1
                 self.too_long += failure.errno == errno.EMSGSIZE
 
-    def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None:
-        """A batch arrived from one endpoint.
+    def batch_received(self, datagrams: list[bytes], source: Sequence[Any]) -> None:
+        """A batch arrived from one place.
+
+        :param source: its host and port, and perhaps more.
 
         What its user trips over costs the batch: out of ``doRead``, it would cost the socket.
         """
         try:
-            self._user.datagrams_received(datagrams, self.path_to(source))
+            self._user.datagrams_received(datagrams, self._back_to(source))
         except Exception:
             self.failed += len(datagrams)
             _log.failure("datagrams from {source} were lost", source=source)
 
-    def run_received(self, records: memoryview, segment: int, source: Endpoint) -> None:
-        """Records arrived from one endpoint. What their user trips over costs them, no more."""
+    def run_received(self, records: memoryview, segment: int, source: Sequence[Any]) -> None:
+        """Records arrived from one place. What their user trips over costs them, no more."""
         try:
-            self._user.records_received(records, segment, self.path_to(source))
+            self._user.records_received(records, segment, self._back_to(source))
         except Exception:
             self.failed += -(-len(records) // segment)
             _log.failure("records from {source} were lost", source=source)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """One datagram arrived, on a reactor that knows no batches."""
-        source = Endpoint(addr[0], addr[1])
         if datagram[:1] == bytes([KIND]):
-            self.run_received(memoryview(bytearray(datagram)), len(datagram), source)
+            self.run_received(memoryview(bytearray(datagram)), len(datagram), addr)
         else:
-            self.batch_received([datagram], source)
+            self.batch_received([datagram], addr)
+
+    def _back_to(self, source: Sequence[Any]) -> UdpPath:
+        """The way to where something came from: most comes from one place for a while."""
+        if source != self._source:
+            self._source = source
+            self._back = self.path_to(Endpoint(source[0], source[1]))
+        return self._back
 
 
 def _tune(sock: socket.socket) -> None:
