@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.bulk.packets import TIMESTAMPS, headers, super_packet, whole
 from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.bulk.worth import FLIGHT, LARGE
 from tunnelmesh.noise.counters import Counters
-from tunnelmesh.noise.flight import SMALL
-from tunnelmesh.noise.flight_opener import FEW, ROOM, FlightOpener
+from tunnelmesh.noise.flight_opener import ROOM, FlightOpener
 from tunnelmesh.noise.flight_sealer import FlightSealer
 from tunnelmesh.noise.handshake import Keys
 from tunnelmesh.noise.local import BulkBuffers
@@ -94,7 +94,7 @@ class SealTests(SynchronousTestCase):
         self.assertEqual(run.segment, len(expected[0]))
 
     @settings(max_examples=60, derandomize=True, deadline=None, database=None)
-    @given(headers(), st.integers(SMALL, 1500), st.integers(1, 4000), st.data())
+    @given(headers(), st.integers(LARGE, 1500), st.integers(1, 4000), st.data())
     def test_any(self, headers: Packet, size: int, length: int, data: st.DataObject) -> None:
         """Whatever the headers, lengths, counter and MTU are."""
         counter = data.draw(st.sampled_from([0, 255, 2**32 - 2, LIMIT - 9]))
@@ -112,7 +112,7 @@ class SealTests(SynchronousTestCase):
     def test_small(self) -> None:
         """Small segments are not worth it."""
         sealer = FlightSealer(AEAD, TRANSPORT + INDEX, MTU)
-        self.assertIs(sealer.seal(flow(V4 / FLOW, segment=SMALL - 1), 0), None)
+        self.assertIs(sealer.seal(flow(V4 / FLOW, segment=LARGE - 1), 0), None)
 
 
 class OpenTests(SynchronousTestCase):
@@ -194,7 +194,7 @@ class OpenTests(SynchronousTestCase):
         packets = flow(V4 / FLOW).packets()
         messages = self.sealed(packets)
         for what in (
-            messages[: FEW - 1],
+            messages[: FLIGHT - 1],
             [*messages, self.sealed([b""])[0]],
             [*messages[:-1], messages[-1][:20]],
             [*messages[:5], bytes([messages[5][0] ^ 1]) + messages[5][1:], *messages[6:]],
@@ -230,7 +230,7 @@ class OpenTests(SynchronousTestCase):
         """Whatever is lost, changed or mixed, it is what comes out one by one, in the order of each
         flow."""
         self.setUp()
-        size = chance.randrange(SMALL, 1400)
+        size = chance.randrange(LARGE, 1400)
         queues = [
             super_packet(each, payload(chance.randrange(1, 20 * size)), size).packets()
             for each in flows
@@ -248,7 +248,7 @@ class OpenTests(SynchronousTestCase):
         step = len(self.sealed([bytes(length)])[0])
         flight = [each for each in messages if len(each) == step]
         flight += [each for each in messages[-1:] if len(each) < step]
-        assume(len(flight) >= FEW)
+        assume(len(flight) >= FLIGHT)
         expected = session().open(flight)
         found = self.open(flight)
         assert found is not None

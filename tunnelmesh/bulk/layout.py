@@ -23,6 +23,9 @@ from tunnelmesh.wire.ip import (
 MAX_SEGMENTS = 64
 """Most packets put together: ``UDP_MAX_SEGMENTS`` of older kernels, and all that one call reads."""
 
+MAX_ROWS = 512
+"""Most packets looked at together."""
+
 _IPV4 = bytes.fromhex("ffffffff 0000ffff ffff0000 ffffffff ffffffff")
 """What consecutive packets have in common: not the identification and the checksum."""
 
@@ -101,13 +104,13 @@ def layout_of(packet: bytes, udp: bool) -> Layout | None:
 
 @lru_cache(16)
 def pattern(layout: Layout) -> tuple[Words, Words]:
-    """For each packet of a run the mask of what its headers have in common with the others', and
-    how many bytes go before its payload."""
+    """The mask of what a packet's headers have in common with others', and for each packet of a run
+    how many bytes of payload go before its own."""
     length, headers, transport, protocol, numbered = layout
     of_ip = _IPV6 if transport == IPV6_HEADER else _IPV4_NUMBERED if numbered else _IPV4
     mask = (of_ip + (_TCP if protocol == TCP else _UDP))[:headers]
-    offsets = np.arange(MAX_SEGMENTS, dtype=np.uint32) * np.uint32(length - headers)
-    return np.frombuffer(mask * MAX_SEGMENTS, "<u4").reshape(MAX_SEGMENTS, -1), offsets
+    offsets = np.arange(MAX_ROWS, dtype=np.uint32) * np.uint32(length - headers)
+    return np.frombuffer(mask, "<u4"), offsets
 
 
 def _udp_length(packet: bytes, transport: int) -> int:

@@ -14,7 +14,7 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
-from tunnelmesh.bulk.checksum import Words, sums, swapped
+from tunnelmesh.bulk.checksum import Sums, Words, sums, swapped
 from tunnelmesh.bulk.layout import Layout, pattern
 from tunnelmesh.wire.ip import (
     CWR,
@@ -44,7 +44,7 @@ _U16 = Struct(">H")
 
 
 class Rows:
-    """Packets of one layout, at least two.
+    """Packets of one layout, at least two and at most :data:`~tunnelmesh.bulk.layout.MAX_ROWS`.
 
     :param octets: a packet in each row; what follows it, up to a multiple of four bytes, is zero.
     :param last: bytes of the last packet, which may be shorter than the others.
@@ -63,31 +63,22 @@ class Rows:
 
     def bounds(self) -> list[int]:
         """Where packets that continue each other begin, and where the last ones end."""
-        common, flags, wrong = self._common, self._flags, self._wrong
-        count, width = len(flags), self.layout.headers
+        flags, wrong, count = self._flags, self._wrong, len(self._octets)
+        common = self._common.tobytes()
         if (
-            common == common[:width] * count
+            common == common[: self.layout.headers] * count
             and flags.count(flags[0], 0, -1) == count - 1
             and not flags[0] & (CWR | FIN | PSH)
             and not flags[-1] & CWR
-            and not any(wrong)
+            and not wrong.any()
         ):
             return [0, count]  # nearly always
-        bounds = [0]
-        before = common[:width]
-        for index in range(1, count):
-            this = common[index * width : (index + 1) * width]
-            if (
-                this != before
-                or flags[index - 1] & (FIN | PSH)
-                or flags[index] & CWR
-                or wrong[index - 1]
-                or wrong[index]
-            ):
-                bounds.append(index)
-            before = this
-        bounds.append(count)
-        return bounds
+        each = np.frombuffer(flags, np.uint8)
+        breaks = (self._common[1:] != self._common[:-1]).any(axis=1)
+        breaks |= (wrong[1:] | wrong[:-1]) != 0
+        breaks |= (each[1:] & CWR | each[:-1] & (FIN | PSH)) != 0
+        starts: list[int] = (np.flatnonzero(breaks) + 1).tolist()
+        return [0, *starts, count]
 
     def size(self, begin: int, end: int) -> int:
         """Bytes of the super-packet of some packets, with its virtio header."""
@@ -133,13 +124,13 @@ class Rows:
         pack_into(buffer, start, NEEDS_CSUM, kind, headers, size, transport, field)
         buffer[start + HEADER_SIZE : at] = head
 
-    def _reduced_headers(self) -> bytes:
+    def _reduced_headers(self) -> Words:
         """All packets' headers, reduced so that those of packets that continue each other are
         equal."""
         _, headers, transport, protocol, numbered = self.layout
         count = len(self._words)
-        masks, offsets = pattern(self.layout)
-        common: Words = self._words[:, : headers // 4] & masks[:count]
+        mask, offsets = pattern(self.layout)
+        common: Words = self._words[:, : headers // 4] & mask
         octets = common.view(np.uint8)
         if protocol == TCP:
             sequence = common[:, transport // 4 + 1]
@@ -152,9 +143,9 @@ class Rows:
             octets[-1, at : at + 2] = octets[0, at : at + 2]
             if protocol == UDP:
                 octets[-1, transport + 4 : transport + 6] = octets[0, transport + 4 : transport + 6]
-        return common.tobytes()
+        return common
 
-    def _wrong_checksums(self) -> list[int]:
+    def _wrong_checksums(self) -> Sums:
         """For each packet 0 if its checksums are right.
 
         IPv4's own, which covers all of its header, and TCP's or UDP's, which covers the rest and
@@ -166,5 +157,5 @@ class Rows:
         again = int.from_bytes(self._octets[0, 12:20].data, "little") if is_v4 else 0
         totals += (again + swapped(length - transport + protocol)) % 65535
         totals[-1] -= swapped(self._short)
-        outcome: list[int] = (totals % 65535).tolist()
-        return outcome
+        wrong: Sums = totals % 65535
+        return wrong

@@ -10,9 +10,6 @@ import numpy as np
 
 from tunnelmesh.wire.wireguard import TRANSPORT_HEADER_SIZE
 
-SMALL = 500
-"""Bytes: shorter packets are not worth a flight. Nobody has much to send who sends such."""
-
 _PREFIX = 8
 """Bytes of the type and the receiver's index, before the counter."""
 

@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from collections import deque
 from functools import lru_cache
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tunnelmesh.bulk.coalescing import LARGEST, coalesce
-from tunnelmesh.bulk.layout import MAX_SEGMENTS, layout_of
+from tunnelmesh.bulk.layout import MAX_SEGMENTS, Layout, layout_of
 from tunnelmesh.bulk.rows import Octets, Rows
 from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.bulk.worth import FLIGHT, LARGE
 from tunnelmesh.noise.counters import Counters
-from tunnelmesh.noise.flight import SMALL, Flight
+from tunnelmesh.noise.flight import Flight
 from tunnelmesh.noise.padding import unpadded
 from tunnelmesh.noise.replay import LIMIT, ReplayWindow
 from tunnelmesh.wire.virtio import EMPTY
 from tunnelmesh.wire.wireguard import TAG_SIZE, TRANSPORT_OVERHEAD
-
-FEW = 4
-"""Fewer messages are not worth it."""
 
 ROOM = 3 << 16
 """Bytes that can be opened together: all that a turn of reading brings at once."""
@@ -89,7 +87,7 @@ class FlightOpener:
         size = len(datagrams)
         count = -(-size // step)
         tail = size - (count - 1) * step - TRANSPORT_OVERHEAD
-        if count < FEW or step < SMALL + TRANSPORT_OVERHEAD or tail <= 0 or size > ROOM:
+        if count < FLIGHT or step < LARGE + TRANSPORT_OVERHEAD or tail <= 0 or size > ROOM:
             return None
         room = _room(step)
         flight = room.flight
@@ -109,7 +107,7 @@ class FlightOpener:
         except InvalidTag:
             return None
         self._accept(counters)
-        return self._joined(room, packets)
+        return self._joined(room.octets, packets)
 
     def _are_new(self, counters: list[int]) -> bool:
         """Whether the counters rise, from one that is later than all before."""
@@ -122,21 +120,30 @@ class FlightOpener:
         if not _are_consecutive(counters) or not window.accept_run(counters[0], len(counters)):
             deque(map(window.accept, counters), 0)
 
-    def _joined(self, room: _Room, packets: list[memoryview]) -> list[memoryview]:
+    def _joined(self, octets: Octets, padded: list[memoryview]) -> list[memoryview]:
         """The packets, in as few super-packets as may be."""
+        rows = _rows(octets, padded)
+        if rows is None:
+            if len(padded[-1]) == len(padded[0]):
+                return self._separately(padded)
+            ending = self._separately(padded[-1:])  # perhaps only that one is of another flow
+            return self._joined(octets, padded[:-1]) + ending
+        bounds = rows.bounds()
+        if len(bounds) * FLIGHT > len(padded) + FLIGHT:
+            return self._separately(padded)  # flows in turns
+        most = min(MAX_SEGMENTS, LARGEST // rows.layout.length)
         found: list[memoryview] = []
         start = 0
-        most = min(MAX_SEGMENTS, LARGEST // len(packets[0]))
-        for at in range(0, len(packets), most):
-            some = packets[at : at + most]
-            rows = _rows(room.octets[at : at + most], some)
-            if rows is None or len(rows.bounds()) > 2:
-                found += self._separately(some)
-            else:
-                stop = start + rows.size(0, len(some))
-                rows.join(0, len(some), _memory, start)
-                found.append(_view[start:stop])
-                start = stop
+        for first, end in pairwise(bounds):
+            for begin in range(first, end, most):
+                after = min(begin + most, end)
+                if after - begin > 1 and (not begin or _layout(padded[begin]) == rows.layout):
+                    stop = start + rows.size(begin, after)
+                    rows.join(begin, after, _memory, start)
+                    found.append(_view[start:stop])
+                    start = stop
+                else:
+                    found += self._separately(padded[begin:after])
         return found
 
     def _separately(self, padded: list[memoryview]) -> list[memoryview]:
@@ -158,13 +165,18 @@ def _are_consecutive(numbers: list[int]) -> bool:
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def _layout(padded: memoryview) -> Layout | None:
+    packet = unpadded(bytes(padded))
+    return None if packet is None else layout_of(packet, udp=True)
+
+
 def _rows(octets: Octets, padded: list[memoryview]) -> Rows | None:
-    """The packets as rows; None if first and last alone tell that they cannot be one super-packet.
+    """The packets as rows; None if first and last alone tell that they are not of one flow.
 
     Padding of others that is not zero, as it should be, makes their checksums wrong.
     """
-    first, last = (unpadded(bytes(padded[at])) for at in (0, -1))
-    layout = None if first is None or len(padded) == 1 else layout_of(first, udp=True)
+    layout = _layout(padded[0]) if len(padded) > 1 else None
+    last = unpadded(bytes(padded[-1]))
     if layout is None or last is None or len(last) > layout.length:
         return None
     if len(last) < layout.length and not layout.ends(last):

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from tunnelmesh.bulk.run import Run
 from tunnelmesh.bulk.segmentation import GEOMETRIES, Segments, segments_of
 from tunnelmesh.bulk.super_packet import SuperPacket
-from tunnelmesh.noise.flight import SMALL, Flight
+from tunnelmesh.bulk.worth import LARGE
+from tunnelmesh.noise.flight import Flight
 from tunnelmesh.noise.padding import padded
 from tunnelmesh.wire.wireguard import TAG_SIZE, TRANSPORT_OVERHEAD
 
@@ -41,7 +42,7 @@ class FlightSealer:
         :returns: what is valid until the next call for any session; None, and nothing is done, if
             the packets are too small to be worth it.
         """
-        if packet.segment_size < SMALL:
+        if packet.segment_size < LARGE:
             return None
         segments = segments_of(packet)
         plain, flight = _rows(segments, self._mtu)
