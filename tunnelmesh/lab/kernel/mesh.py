@@ -51,7 +51,9 @@ class Program:
     """One ``twistd tunnelmesh`` on a host. Its state outlives it: it can be started again.
 
     :param folder: where its state directory and its log are put, under *name*.
-    :param environment: added to this process's, of which proxy settings are left out.
+    :param environment: added to this process's, of which proxy settings are left out, and what has
+        Python compile everything at each start: that would be a third of it, and is nothing that an
+        installed peer does.
 
     :ivar process: the one that runs, or ran last.
     :ivar log: the file that keeps what all of them said.
@@ -71,7 +73,11 @@ class Program:
         self.log = folder / f"{name}.log"
         self.process: subprocess.Popen[Any] | None = None
         self._argv = [*TWISTD, "--nodaemon", "--pidfile=", "tunnelmesh", *options]
-        own = {name: text for name, text in os.environ.items() if "_proxy" not in name.lower()}
+        own = {
+            name: text
+            for name, text in os.environ.items()
+            if "_proxy" not in name.lower() and name != "PYTHONDONTWRITEBYTECODE"
+        }
         self._environment = own | dict(environment or {})
 
     def start(self) -> None:
