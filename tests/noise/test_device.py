@@ -193,7 +193,7 @@ class DeviceTests(SynchronousTestCase):
         pair.a.initiate()
         pair.settle()
         indices = pair.b.device._local.indices
-        index = next(iter(indices._entries))
+        index = next(iter(indices.entries))
         batch = [datagram.replace(b"live", index) for datagram in batch]
         self.assertEqual(pair.b.device.receive(batch, b"", pair.now), [])
         counters = pair.b.device.counters

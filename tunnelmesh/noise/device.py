@@ -6,7 +6,7 @@ bounds (:mod:`tunnelmesh.noise.load`), and beyond them only from an address that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from random import Random
@@ -91,10 +91,10 @@ class Device:
         del self._tunnels[tunnel.public_key]
         tunnel.close()
 
-    def session_of(self, index: bytes) -> tuple[Tunnel | None, Session | None]:
-        """Whose session it is that has this index (4 bytes) here; a handshake has one too, and no
-        session yet."""
-        return self._local.indices.lookup(index) or (None, None)
+    @property
+    def sessions(self) -> Mapping[bytes, tuple[Tunnel, Session | None]]:
+        """By the indices (4 bytes) that they have here. A handshake has one too, but no session."""
+        return self._local.indices.entries
 
     def receive(self, datagrams: Sequence[bytes], source: bytes, now: float) -> list[Output]:
         """Handle a batch that came from one place.
@@ -118,7 +118,7 @@ class Device:
         :param datagrams: one after the other, each *step* bytes long but the last.
         :returns: what to do.
         """
-        tunnel, session = self.session_of(receiver_of(datagrams))
+        tunnel, session = self._local.indices.lookup(receiver_of(datagrams)) or (None, None)
         if tunnel is None or session is None:
             self.counters.unknown_index += -(-len(datagrams) // step)
             return []
@@ -140,7 +140,7 @@ class Device:
         outputs: list[Output],
         delivered: dict[Tunnel, list[bytes]],
     ) -> None:
-        tunnel, session = self.session_of(index)
+        tunnel, session = self._local.indices.lookup(index) or (None, None)
         if tunnel is None or session is None:
             self.counters.unknown_index += len(list(batch))
             return

@@ -23,34 +23,36 @@ class IndexTable:
     """Finds a message's session, or handshake, by the index this machine chose for it.
 
     :param entropy: gives that many random bytes; indices are random, so that they tell nothing.
+
+    :ivar entries: whose it is, by index, and the session, if it is one's.
     """
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._entropy = entropy
-        self._entries: dict[bytes, tuple[Tunnel, Session | None]] = {}
+        self.entries: dict[bytes, tuple[Tunnel, Session | None]] = {}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def allocate(self, tunnel: Tunnel) -> bytes:
         """A free index (4 bytes), now taken by a handshake of *tunnel*."""
         index = self._entropy(INDEX_SIZE)
-        while index in self._entries:
+        while index in self.entries:
             index = self._entropy(INDEX_SIZE)
-        self._entries[index] = tunnel, None
+        self.entries[index] = tunnel, None
         return index
 
     def assign(self, index: bytes, tunnel: Tunnel, session: Session) -> None:
         """The handshake behind *index* has become a session."""
-        self._entries[index] = tunnel, session
+        self.entries[index] = tunnel, session
 
     def free(self, index: bytes) -> None:
         """Nothing is to be found by *index* any more."""
-        del self._entries[index]
+        del self.entries[index]
 
     def lookup(self, index: bytes) -> tuple[Tunnel, Session | None] | None:
         """The tunnel, and the session if *index* is one's; None for an unknown index."""
-        return self._entries.get(index)
+        return self.entries.get(index)
 
 
 class BulkBuffers:

@@ -26,6 +26,7 @@ from tunnelmesh.wire.virtio import EMPTY
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 
 _SALT = bytes(4)
+_FIRST = bytes((KIND, 0))
 _POSITIONS = bytes(range(256))
 
 
@@ -96,7 +97,15 @@ class RecordOpener:
             self._close(group)
         return opened
 
-    def open_whole(self, header: bytes | memoryview, sealed: bytes | memoryview) -> int:
+    def open_complete(self, datagrams: memoryview, step: int) -> int:
+        """Open a whole record of which all parts arrived together, in order.
+
+        :returns: as :meth:`open_whole`.
+        """
+        sealed = self._joined(datagrams, step, datagrams[2])
+        return self.open_whole(bytes(datagrams[:HEADER_SIZE]), sealed)
+
+    def open_whole(self, header: bytes, sealed: bytes) -> int:
         """Open a whole record.
 
         :param header: the first 16 bytes of one of its datagrams.
@@ -110,10 +119,9 @@ class RecordOpener:
         if stop < put + SEGMENT_SIZE.size + ip.IPV4_HEADER or stop > ROOM:
             self._counters.malformed += 1
             return 0
-        sequence = bytes(header[8:HEADER_SIZE])
-        prefix = bytes((KIND, 0)) + bytes(header[2:8])
+        sequence = header[8:]
         try:
-            self._open(_SALT + sequence, sealed, prefix, buffer.view[put:stop])
+            self._open(_SALT + sequence, sealed, _FIRST + header[2:8], buffer.view[put:stop])
         except InvalidTag:
             self._counters.forged_packets += 1
             return 0
@@ -145,8 +153,6 @@ class RecordOpener:
         :returns: how many records were complete, authentic and new.
         """
         count = datagrams[2]
-        if is_one(datagrams, step):  # nearly always
-            return self.open_whole(datagrams[:HEADER_SIZE], self._joined(datagrams, step, count))
         starts = range(0, len(datagrams), step)
         positions = bytes(datagrams[1::step])
         sequences = bytes(
@@ -156,7 +162,7 @@ class RecordOpener:
         opened = at = 0
         while at < len(starts):
             start = starts[at]
-            header = datagrams[start : start + HEADER_SIZE]
+            header = bytes(datagrams[start : start + HEADER_SIZE])
             if (
                 positions[at : at + count] == in_order
                 and sequences.count(sequences[at], at, at + count) == count
@@ -209,18 +215,6 @@ class RecordOpener:
             self._counters.malformed_packets += 1
         else:
             self._buffer.add(group.start, group.stop)
-
-
-def is_one(datagrams: memoryview, step: int) -> bool:
-    """Whether datagrams look like all parts of one record, in order.
-
-    What deceives this has put a part of its own among a record's, and is not authentic.
-    """
-    positions = bytes(datagrams[1::step])
-    if positions != _POSITIONS[: datagrams[2]]:
-        return False
-    lowest = bytes(datagrams[8::step])  # byte of the counter, which tells neighbours apart
-    return lowest.count(lowest[0]) == len(positions) == len(lowest)
 
 
 def _parted(datagrams: memoryview, step: int) -> Iterator[tuple[bytes, bytes, bytes]]:

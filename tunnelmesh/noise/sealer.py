@@ -32,6 +32,7 @@ _MAX_CUTS = 16
 """Lengths of records for which it is remembered how they are cut: a stream's super-packets are
 nearly all as long as they may be. Each takes some 8 KB."""
 
+_SIZE_AT = VIRTIO_SIZE - SEGMENT_SIZE.size
 _SALT = bytes(4)
 _ORDINARY = SEGMENT_SIZE.pack(0)
 
@@ -118,18 +119,17 @@ class RecordSealer:
 
         :param datagram: bytes of the longest datagram.
         """
-        start = packet.start + VIRTIO_SIZE - SEGMENT_SIZE.size
-        SEGMENT_SIZE.pack_into(packet.buffer, start, packet.segment_size)
-        return self._seal_plain(memoryview(packet.buffer)[start : packet.stop], counter, datagram)
+        buffer, start = packet.buffer, packet.start + _SIZE_AT
+        SEGMENT_SIZE.pack_into(buffer, start, packet.segment_size)
+        return self._seal_plain(memoryview(buffer)[start : packet.stop], counter, datagram)
 
     def seal_packet(self, packet: bytes, counter: int, datagram: int) -> Run:
         """Seal an ordinary packet that is too long for one datagram."""
         return self._seal_plain(memoryview(_ORDINARY + packet), counter, datagram)
 
     def _seal_plain(self, plain: memoryview, counter: int, datagram: int) -> Run:
-        sealed, headers, prefixes, run = self._cuts.get((len(plain), datagram)) or self._cut(
-            len(plain), datagram
-        )
+        kind = len(plain), datagram
+        sealed, headers, prefixes, run = self._cuts.get(kind) or self._cut(*kind)
         sequence = counter.to_bytes(8, "little")
         self._seal(_SALT + sequence, plain, prefixes[0], sealed)
         headers[:] = sequence.join(prefixes) + sequence

@@ -75,6 +75,8 @@ class Switch:
         self.echoed: Callable[[Remote, int], None] | None = None
         self.streamed: Callable[[Remote, Stream], None] | None = None
         self._around = around
+        self._seconds = around.reactor.seconds
+        self._sessions = around.device.sessions
         self._members = members
         self._routes = members.by_address
         self._hints = members.by_hint
@@ -113,9 +115,11 @@ class Switch:
         for remote, batch in batches.items():
             if remote.userspace and self.crossing is not None:
                 batch = self.crossing.packets_leaving(remote.name, batch)
+            now = self._seconds()
             if remote.guard is not None:
-                remote.guard.leaving(batch, self._around.reactor.seconds())
-            if batch:
+                remote.guard.leaving(batch, now)
+            lane = remote.lane
+            if batch and (lane is None or not lane.send(batch, now)):
                 self._tell(remote.send(batch))
 
     def bulk_leaving(self, packet: SuperPacket) -> None:
@@ -128,9 +132,12 @@ class Switch:
         elif remote.userspace and self.crossing is not None:
             self.crossing.bulk_leaving(remote.name, packet)
         else:
+            now = self._seconds()
             if remote.guard is not None:
-                remote.guard.left(packet.buffer, at, self._around.reactor.seconds())
-            self._tell(remote.send_bulk(packet))
+                remote.guard.left(packet.buffer, at, now)
+            lane = remote.lane
+            if lane is None or not lane.send_bulk(packet, now):
+                self._tell(remote.send_bulk(packet))
 
     def _tell(self, messages: Sequence[bytes]) -> None:
         """What became of its packets, for the kernel."""
@@ -148,7 +155,7 @@ class Switch:
             found = self._lane(session[TYPE_SIZE:], path)
             if found is not None:
                 remote, lane = found
-                now = self._around.reactor.seconds()
+                now = self._seconds()
                 self._deliver(remote, lane.open(datagrams, now), now)
                 return
         if any(datagram[:1] != _DATA for datagram in datagrams):
@@ -158,12 +165,13 @@ class Switch:
 
     def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
         """Records arrived from one place."""
-        device, now = self._around.device, self._around.reactor.seconds()
+        now = self._seconds()
         found = self._lane(receiver_of(records), path)
         if found is not None:
             remote, lane = found
             self._deliver_bulk(remote, lane.open_records(records, segment, now), now)
             return
+        device = self._around.device
         strays = device.counters.unknown_index
         outputs = device.receive_records(records, segment, now)
         for output in outputs:
@@ -176,12 +184,12 @@ class Switch:
 
     def _lane(self, index: bytes, path: IPath) -> tuple[Remote, Lane] | None:
         """Whose lane a batch for a session has come by."""
-        tunnel, session = self._around.device.session_of(index)
-        if tunnel is None or session is None:
+        found = self._sessions.get(index)
+        if found is None:
             return None
-        remote: Remote = tunnel.user
+        remote: Remote = found[0].user
         lane = remote.lane
-        if lane is None or lane.course.session is not session or lane.course.way != path.way:
+        if lane is None or lane.course.session is not found[1] or lane.course.way != path.way:
             return None
         return remote, lane
 
@@ -228,7 +236,7 @@ class Switch:
     def _open(self, datagrams: Sequence[bytes], path: IPath) -> None:
         # Behind the relay each peer is a place of its own, or one could use up all others' share.
         source = path.address if isinstance(path, RelayPath) else str(path.remote).encode()
-        now = self._around.reactor.seconds()
+        now = self._seconds()
         device = self._around.device
         strays = device.counters.unknown_index
         outputs: dict[Remote, list[Output]] = {}

@@ -56,8 +56,8 @@ def send_run(sock: socket.socket, run: Run, remote: tuple[str, int]) -> None:
     :raises OSError: if it cannot be sent; EINVAL, or EMSGSIZE by newer systems, where a datagram is
         longer than the link's MTU, EIO where the link's device cannot compute checksums.
     """
-    segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(run.segment))
-    sock.sendmsg(run.buffers, [segment], 0, remote)
+    buffers, segment, _ = run
+    sock.sendmsg(buffers, [(socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(segment))], 0, remote)
 
 
 def receive_runs(sock: socket.socket) -> bool:

@@ -62,12 +62,30 @@ AES_256_GCM = 1
 SEGMENT_SIZE = struct.Struct(">H")
 """What a whole record's plaintext begins with."""
 
+_POSITIONS = bytes(range(256))
+
 _PREFIX = struct.Struct(">BBBB4s")
 
 
 def prefix(position: int, count: int, cipher: int, receiver: bytes) -> bytes:
     """The header up to the counter (8 bytes)."""
     return _PREFIX.pack(KIND, position, count, cipher, receiver)
+
+
+def is_complete(datagrams: memoryview, step: int) -> bool:
+    """Whether datagrams look like all parts of one whole record, in order.
+
+    What deceives this has put a part of its own among a record's, and then that is not authentic.
+
+    :param datagrams: one after the other, each *step* bytes long but the last.
+    """
+    if len(datagrams) <= HEADER_SIZE:
+        return False
+    positions = bytes(datagrams[1::step])
+    if positions != _POSITIONS[: datagrams[2]]:
+        return False
+    lowest = bytes(datagrams[8::step])  # byte of the counter, which tells neighbours apart
+    return lowest.count(lowest[0]) == len(positions) == len(lowest)
 
 
 def receiver_of(datagram: bytes | memoryview) -> bytes:

@@ -49,9 +49,13 @@ class Lane:
     """
 
     __slots__ = (
+        "_form",
         "_fresh",
-        "_path",
+        "_longest",
+        "_session",
         "_used",
+        "_write",
+        "_write_run",
         "course",
         "heard_at",
         "heard_bytes",
@@ -67,7 +71,9 @@ class Lane:
 
     def __init__(self, course: Course, path: IPath, used: Callable[[float], None]) -> None:
         self.course = course
-        self._path = path
+        self._session, _, self._form, self._longest = course
+        self._write = path.write
+        self._write_run = path.write_run
         self._used = used
         self.clear()
 
@@ -85,14 +91,20 @@ class Lane:
 
         :returns: False, and nothing was done, if one of them is too long.
         """
-        session, _, _, longest = self.course
+        longest = self._longest
         if longest is not None and max(map(len, packets)) > longest:
             return False
-        datagrams = session.seal(packets)
-        self._path.write(datagrams)
+        datagrams = self._session.seal(packets)
+        self._write(datagrams)
         self.sent_packets += len(packets)
         self.sent_bytes += sum(map(len, packets))
-        self._has_sent(max(map(len, datagrams)), now)
+        largest = max(map(len, datagrams))
+        if largest > self.largest:
+            self.largest = largest
+        self.sent_at = now
+        self.heard_last = False
+        if self._fresh:
+            self._first(now)
         return True
 
     def send_bulk(self, packet: SuperPacket, now: float) -> bool:
@@ -100,51 +112,50 @@ class Lane:
 
         :returns: False, and nothing was done, if it does not go as it is.
         """
-        session, _, form, longest = self.course
+        form, longest = self._form, self._longest
         if form is None or (longest is not None and packet.headers + packet.segment_size > longest):
             return False
-        run = session.seal_record(packet, form)
-        self._path.write_run(run)
+        run = self._session.seal_record(packet, form)
+        self._write_run(run)
         self.sent_packets += packet.count
         self.sent_bytes += packet.stop - packet.start - VIRTIO_SIZE
+        if run.segment > self.largest:
+            self.largest = run.segment
+        self.sent_at = now
         self.sent_bulk = True
-        self._has_sent(run.segment, now)
+        self.heard_last = False
+        if self._fresh:
+            self._first(now)
         return True
 
     def open(self, datagrams: Sequence[bytes], now: float) -> list[bytes]:
         """The packets in messages of the lane's session that came by its path."""
-        packets = self.course.session.open(datagrams)
+        packets = self._session.open(datagrams)
         if packets is None:
             return []
-        self.heard_packets += len(packets)
-        self.heard_bytes += sum(map(len, packets))
-        self._has_heard(now)
+        self._heard(packets, 0, now)
         return packets
 
     def open_records(self, records: memoryview, step: int, now: float) -> list[memoryview]:
         """The packets in records of the lane's session that came by its path, as
         :meth:`.Session.open_records` gives them."""
-        packets = self.course.session.open_records(records, step)
+        packets = self._session.open_records(records, step)
         if packets is None:
             return []
         self.heard_records = True
-        self.heard_packets += len(packets)
-        self.heard_bytes += sum(map(len, packets)) - VIRTIO_SIZE * len(packets)
-        self._has_heard(now)
+        self._heard(packets, VIRTIO_SIZE, now)
         return packets
 
-    def _has_sent(self, size: int, now: float) -> None:
-        self.sent_at = now
-        self.heard_last = False
-        if size > self.largest:
-            self.largest = size
-        if self._fresh:
-            self._fresh = False
-            self._used(now)
-
-    def _has_heard(self, now: float) -> None:
+    def _heard(self, packets: Sequence[bytes | memoryview], extra: int, now: float) -> None:
+        """Packets have arrived, each *extra* bytes longer than it is."""
+        count = len(packets)
+        self.heard_packets += count
+        self.heard_bytes += sum(map(len, packets)) - extra * count
         self.heard_at = now
         self.heard_last = True
         if self._fresh:
-            self._fresh = False
-            self._used(now)
+            self._first(now)
+
+    def _first(self, now: float) -> None:
+        self._fresh = False
+        self._used(now)

@@ -182,8 +182,6 @@ class Remote:
         """
         if self._forgotten:
             return []
-        if self.lane is not None and self.lane.send(packets, self._now()):
-            return []
         now = self._settled()
         self.wanted = True
         self.pursuit.used(now)
@@ -210,8 +208,6 @@ class Remote:
     def send_bulk(self, packet: SuperPacket) -> list[bytes]:
         """Carry a super-packet to the peer; see :meth:`send`."""
         if self._forgotten:
-            return []
-        if self.lane is not None and self.lane.send_bulk(packet, self._now()):
             return []
         now = self._settled()
         self.wanted = True
