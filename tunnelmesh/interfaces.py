@@ -45,10 +45,11 @@ class IPathUser(Interface):
     def datagrams_received(datagrams: Sequence[bytes], path: IPath) -> None:
         """A batch arrived from where *path* leads to. Nothing about it is authentic yet."""
 
-    def records_received(records: memoryview, segment: int, path: IPath) -> None:
-        """Datagrams of records (:mod:`tunnelmesh.wire.record`) arrived, with nothing else between.
+    def run_received(messages: memoryview, segment: int, path: IPath) -> None:
+        """Messages arrived that may be the segments of super-packets: either records
+        (:mod:`tunnelmesh.wire.record`) or WireGuard's transport messages, not both.
 
-        :param records: the datagrams, one after the other, each *segment* bytes long but the last,
+        :param messages: the datagrams, one after the other, each *segment* bytes long but the last,
             which may be shorter. Writable; it is valid during the call only.
         """
 

@@ -34,6 +34,7 @@ from tunnelmesh.bulk.super_packet import SuperPacket
 from tunnelmesh.interfaces import ITunnelUser
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Deliver, Output, Reply, Transmit
+from tunnelmesh.transports.offload import cut
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.tun.device import System, open_device
 from tunnelmesh.wire.endpoint import Endpoint
@@ -83,8 +84,8 @@ class DataPlane:
     def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None:
         self.perform(self.noise.receive(datagrams, str(path.remote).encode(), reactor.seconds()))
 
-    def records_received(self, records: memoryview, segment: int, path: Any) -> None:
-        raise AssertionError("wireguard-go sends no records")
+    def run_received(self, messages: memoryview, segment: int, path: Any) -> None:
+        self.datagrams_received(cut(messages, segment), path)
 
     def perform(self, outputs: Sequence[Output]) -> None:
         for output in outputs:

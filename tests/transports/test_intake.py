@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tunnelmesh.bulk.worth import LARGE
 from tunnelmesh.transports.intake import KEPT, Intake
 from tunnelmesh.wire.endpoint import Endpoint
 
@@ -25,15 +26,16 @@ class Sink:
         self.calls: list[int] = []
 
     def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None:
-        """Datagrams that are no records."""
+        """Datagrams that are neither records nor large ones of WireGuard's."""
         assert datagrams
         assert not any(datagram[:1] == b"\5" for datagram in datagrams)
         self._take(datagrams, source)
 
-    def run_received(self, records: memoryview, segment: int, source: Endpoint) -> None:
-        """Records of one length, the last excepted."""
-        cut = [bytes(records[at : at + segment]) for at in range(0, len(records), segment)]
-        assert all(record[:1] == b"\5" for record in cut)
+    def run_received(self, messages: memoryview, segment: int, source: Endpoint) -> None:
+        """Messages of one kind and length, the last excepted."""
+        cut = [bytes(messages[at : at + segment]) for at in range(0, len(messages), segment)]
+        assert {message[0] for message in cut} in ({4}, {5})
+        assert segment >= LARGE or cut[0][0] == 5
         self._take(cut, source)
 
     def _take(self, datagrams: list[bytes], source: Endpoint) -> None:
@@ -91,6 +93,14 @@ class IntakeTests(SynchronousTestCase):
         read(self.intake, [b"\5" + bytes(1400)], ONE)
         self.intake.hand_over()
         self.assertEqual(self.sink.calls, [41, 1])
+
+    def test_large_messages_joined(self) -> None:
+        """So are WireGuard's, if they are large; a smaller one ends a run, but begins none."""
+        for size in (LARGE, LARGE, LARGE - 1, LARGE - 1, LARGE - 1, LARGE):
+            read(self.intake, [b"\4" * size], ONE)
+        read(self.intake, [b"\5" * LARGE], ONE)
+        self.intake.hand_over()
+        self.assertEqual(self.sink.calls, [3, 2, 1, 1])
 
     def test_not_joined(self) -> None:
         """A longer record, another sender or another kind ends a run."""

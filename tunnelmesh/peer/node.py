@@ -224,9 +224,9 @@ class Node:
         """See :class:`~tunnelmesh.interfaces.IPathUser`."""
         self.mesh.switch.datagrams_received(datagrams, path)
 
-    def records_received(self, records: memoryview, segment: int, path: Any) -> None:
+    def run_received(self, messages: memoryview, segment: int, path: Any) -> None:
         """See :class:`~tunnelmesh.interfaces.IPathUser`."""
-        self.mesh.switch.records_received(records, segment, path)
+        self.mesh.switch.run_received(messages, segment, path)
 
     # LinkUser.
 

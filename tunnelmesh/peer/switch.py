@@ -19,7 +19,7 @@ from tunnelmesh.peer.members import Members
 from tunnelmesh.peer.pair.lane import Lane
 from tunnelmesh.peer.pair.remote import Remote
 from tunnelmesh.peer.pair.surroundings import Surroundings
-from tunnelmesh.transports.offload import runs
+from tunnelmesh.transports.offload import cut, runs
 from tunnelmesh.transports.relay import RelayPath
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import Abilities, Arrivals, Echo, Stream
@@ -163,8 +163,22 @@ class Switch:
         if datagrams:
             self._open(datagrams, path)
 
-    def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
-        """Records arrived from one place."""
+    def run_received(self, messages: memoryview, segment: int, path: IPath) -> None:
+        """Records or WireGuard's transport messages arrived from one place."""
+        if messages[0] == KIND:
+            self._records_received(messages, segment, path)
+            return
+        found = self._lane(receiver_of(messages), path)
+        if found is not None and self.device is not None and self.device.offloads:
+            remote, lane = found
+            now = self._seconds()
+            packets = lane.open_flight(messages, segment, now)
+            if packets is not None:
+                self._deliver_bulk(remote, packets, now)
+                return
+        self.datagrams_received(cut(messages, segment), path)
+
+    def _records_received(self, records: memoryview, segment: int, path: IPath) -> None:
         now = self._seconds()
         found = self._lane(receiver_of(records), path)
         if found is not None:
@@ -220,7 +234,7 @@ class Switch:
             else:
                 self.dropped["unknown datagram"] += 1
         for run in runs(records):
-            self.records_received(memoryview(b"".join(run.buffers)), run.segment, path)
+            self._records_received(memoryview(b"".join(run.buffers)), run.segment, path)
         return tunnel
 
     def _probe(self, datagram: bytes, path: IPath) -> None:

@@ -1,8 +1,9 @@
 """What one turn of reading brings: handed over in order, and as much together as may be.
 
 The kernel joins datagrams of one flow only where the network card's driver lets it. What it does
-not join, but hands over one by one, is joined here: records are read to where those before them
-end, so that a super-packet's segments are opened in one go either way.
+not join, but hands over one by one, is joined here: messages that may be a super-packet's segments
+are read to where those before them end, so that they are opened in one go either way. Such are
+records, and WireGuard's transport messages that are not small.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from tunnelmesh.bulk.worth import LARGE
 from tunnelmesh.transports.offload import by_kind, cut
 from tunnelmesh.wire.record import KIND, is_complete
+from tunnelmesh.wire.wireguard import TRANSPORT
 
 MAX_DATAGRAM = 65535
 """Bytes that one read brings at most."""
 
 KEPT = 1 << 17
-"""Bytes of records that are handed over together, but for the last read's: two super-packets."""
+"""Bytes of messages that are handed over together, but for the last read's: two super-packets."""
+
+_SMALL = bytes([KIND])
+_ANY = _SMALL + TRANSPORT[:1]
+"""The first bytes of messages that are handed over together, small ones and others."""
 
 _memory = memoryview(bytearray(KEPT + MAX_DATAGRAM))
 """One for all sockets: each turn is over before the next begins."""
@@ -28,7 +35,7 @@ class Receiver(Protocol):
 
     def batch_received(self, datagrams: list[bytes], source: Sequence[Any]) -> None: ...
 
-    def run_received(self, records: memoryview, segment: int, source: Sequence[Any]) -> None: ...
+    def run_received(self, messages: memoryview, segment: int, source: Sequence[Any]) -> None: ...
 
 
 class Intake:
@@ -37,7 +44,7 @@ class Intake:
     :ivar room: where the next read is to go.
     """
 
-    __slots__ = ("_batch", "_receiver", "_segment", "_source", "_start", "_stop", "room")
+    __slots__ = ("_batch", "_kind", "_receiver", "_segment", "_source", "_start", "_stop", "room")
 
     def __init__(self, receiver: Receiver) -> None:
         self.room = _memory
@@ -46,6 +53,7 @@ class Intake:
         self._batch: list[bytes] = []
         self._start = self._stop = 0
         self._segment = 1
+        self._kind = KIND
 
     def add(self, size: int, segment: int, source: Sequence[Any]) -> None:
         """A read has brought *size* bytes to where there was room.
@@ -64,7 +72,7 @@ class Intake:
             self.hand_over()
             self._source = source
             self._start = self._stop = at
-        if size == segment and _memory[at] == KIND and self._follows(segment, size):
+        if size == segment and self._follows(_memory[at], segment, size):
             self._stop = at + size  # nearly always, where the kernel joins nothing
         else:
             self._sort(at, size, segment)
@@ -80,30 +88,34 @@ class Intake:
         if self._batch:
             batch, self._batch = self._batch, []
             self._receiver.batch_received(batch, self._source)
-        self._hand_over_records()
+        self._hand_over_run()
 
     def _sort(self, at: int, size: int, segment: int) -> None:
-        for are_records, data in by_kind(_memory[at : at + size], segment, KIND):
+        kinds = _SMALL if segment < LARGE else _ANY
+        for kind, data in by_kind(_memory[at : at + size], segment, kinds):
             length = len(data)
-            if not are_records:
-                self._hand_over_records()
+            if kind is None:
+                self._hand_over_run()
                 self._batch += cut(data, segment)
                 self._start = self._stop = at + length
-            elif self._follows(segment, length):
+            elif self._follows(kind, segment, length):
                 self._stop += length
             else:
                 self.hand_over()
-                self._start, self._stop, self._segment = at, at + length, segment
+                self._start, self._stop = at, at + length
+                self._kind, self._segment = kind, segment
             at += length
 
-    def _follows(self, segment: int, length: int) -> bool:
-        """Whether records of such lengths continue the run that is there."""
-        if self._start == self._stop or (self._stop - self._start) % self._segment:
+    def _follows(self, kind: int, segment: int, length: int) -> bool:
+        """Whether messages of that kind and such lengths continue the run that is there."""
+        if self._start == self._stop or kind != self._kind:
+            return False
+        if (self._stop - self._start) % self._segment:
             return False
         return segment == self._segment or length == segment < self._segment
 
-    def _hand_over_records(self) -> None:
+    def _hand_over_run(self) -> None:
         if self._start < self._stop:
-            records = _memory[self._start : self._stop]
+            messages = _memory[self._start : self._stop]
             self._start = self._stop
-            self._receiver.run_received(records, self._segment, self._source)
+            self._receiver.run_received(messages, self._segment, self._source)

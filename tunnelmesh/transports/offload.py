@@ -91,20 +91,21 @@ def cut(data: memoryview, segment: int) -> list[bytes]:
     return [bytes(data[at : at + segment]) for at in range(0, size, segment)]
 
 
-def by_kind(data: memoryview, segment: int, kind: int) -> list[tuple[bool, memoryview]]:
-    """Part what one call has received, in order, by whether datagrams are of one kind.
+def by_kind(data: memoryview, segment: int, kinds: bytes) -> list[tuple[int | None, memoryview]]:
+    """Part what one call has received, in order, by the kind of datagrams.
 
-    :param kind: the first byte of a datagram of that kind.
-    :returns: whether they are, and adjacent datagrams that agree in it.
+    :param kinds: the first bytes of those that are told apart.
+    :returns: adjacent datagrams that agree in the kind; None if it is none of these.
     """
-    firsts = bytes(data[::segment]) if data else b""
-    of_kind = firsts.count(kind)
-    if of_kind in (0, len(firsts)):  # nearly always
-        return [(of_kind > 0, data)]
+    if not data:
+        return [(None, data)]
+    firsts = bytes(data[::segment])
+    if firsts.count(firsts[0]) == len(firsts):  # nearly always
+        return [(firsts[0] if firsts[0] in kinds else None, data)]
     found = []
     at = 0
-    for is_kind, together in groupby(firsts, kind.__eq__):
+    for kind, together in groupby(firsts, lambda first: first if first in kinds else None):
         stop = at + segment * len(list(together))
-        found.append((is_kind, data[at:stop]))
+        found.append((kind, data[at:stop]))
         at = stop
     return found

@@ -61,7 +61,7 @@ class DatagramUser(Protocol):
 
     def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None: ...
 
-    def records_received(self, records: memoryview, segment: int, path: Any) -> None: ...
+    def run_received(self, messages: memoryview, segment: int, path: Any) -> None: ...
 
 
 @implementer(IPath)
@@ -258,13 +258,13 @@ class UdpTransport(DatagramProtocol):
             self.failed += len(datagrams)
             _log.failure("datagrams from {source} were lost", source=source)
 
-    def run_received(self, records: memoryview, segment: int, source: Sequence[Any]) -> None:
-        """Records arrived from one place. What their user trips over costs them, no more."""
+    def run_received(self, messages: memoryview, segment: int, source: Sequence[Any]) -> None:
+        """Messages arrived from one place. What their user trips over costs them, no more."""
         try:
-            self._user.records_received(records, segment, self._back_to(source))
+            self._user.run_received(messages, segment, self._back_to(source))
         except Exception:
-            self.failed += -(-len(records) // segment)
-            _log.failure("records from {source} were lost", source=source)
+            self.failed += -(-len(messages) // segment)
+            _log.failure("messages from {source} were lost", source=source)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """One datagram arrived, on a reactor that knows no batches."""

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunnelmesh.bulk.super_packet import SuperPacket
+from tunnelmesh.bulk.worth import FLIGHT, LARGE
 from tunnelmesh.errors import DecodeError, DeviceError
 from tunnelmesh.interfaces import ITunnelDevice, ITunnelUser
 from tunnelmesh.tun.address import configure
@@ -41,11 +42,6 @@ LARGEST_PACKET = 65535
 LARGEST_SUPER_PACKET = 62_000
 """Bytes: 45 full segments of a TCP with timestamps. With what is added to them, sealed alone or
 together, they still leave in one UDP system call, which no larger number does."""
-
-FLIGHT = 4
-LARGE = 500
-"""Packets at once, and bytes of each on average, that are worth coalescing, and the import of what
-does it (numpy: 0.2 s and 16 MB, once): somebody has much to send."""
 
 _PATH = "/dev/net/tun"
 

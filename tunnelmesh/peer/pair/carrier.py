@@ -188,8 +188,11 @@ class Carrier:
     def _passed_out(self, lane: Lane, now: float) -> None:
         session, _, form, _ = lane.course
         self.ladder.sent(now, lane.largest)
-        if form is not None and lane.sent_bulk:
-            self.bulk.sent(form, now)
+        if lane.sent_bulk:
+            if form is None:
+                self._ask(now)
+            else:
+                self.bulk.sent(form, now)
         self.perform(self.tunnel.sent(session, lane.sent_packets, lane.sent_bytes, now), now)
 
     def establish(self, now: float, *, urgent: bool = True) -> None:
@@ -256,10 +259,14 @@ class Carrier:
 
     def _form(self, now: float) -> Form | None:
         """How to send what is more than a datagram; None until the peer has told what it takes."""
+        self._ask(now)
+        return self.bulk.form(self.ladder.current, self.ladder.datagram, now)
+
+    def _ask(self, now: float) -> None:
+        """Let the peer tell what it takes, if that is not known."""
         question = self.bulk.question(now)
         if question:
             self.perform(self.tunnel.send(question, now), now)
-        return self.bulk.form(self.ladder.current, self.ladder.datagram, now)
 
     def _too_long(
         self, packet: bytes | memoryview, mtu: int, form: Form | None, now: float

@@ -113,9 +113,12 @@ class Lane:
         :returns: False, and nothing was done, if it does not go as it is.
         """
         form, longest = self._form, self._longest
-        if form is None or (longest is not None and packet.headers + packet.segment_size > longest):
+        if longest is not None and packet.headers + packet.segment_size > longest:
             return False
-        run = self._session.seal_record(packet, form)
+        session = self._session
+        run = session.seal_flight(packet) if form is None else session.seal_record(packet, form)
+        if run is None:
+            return False
         self._write_run(run)
         self.sent_packets += packet.count
         self.sent_bytes += packet.stop - packet.start - VIRTIO_SIZE
@@ -144,6 +147,14 @@ class Lane:
             return []
         self.heard_records = True
         self._heard(packets, VIRTIO_SIZE, now)
+        return packets
+
+    def open_flight(self, messages: memoryview, step: int, now: float) -> list[memoryview] | None:
+        """The same of WireGuard's transport messages, as :meth:`.Session.open_flight` gives them;
+        None if they are to be opened one by one."""
+        packets = self._session.open_flight(messages, step)
+        if packets is not None:
+            self._heard(packets, VIRTIO_SIZE, now)
         return packets
 
     def _heard(self, packets: Sequence[bytes | memoryview], extra: int, now: float) -> None:

@@ -360,5 +360,5 @@ class _FilteringUser:
     def datagrams_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
         self._network.filtering_received(datagrams, path)
 
-    def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
-        """Nobody sends records to this socket."""
+    def run_received(self, messages: memoryview, segment: int, path: IPath) -> None:
+        """Nobody sends such to this socket."""

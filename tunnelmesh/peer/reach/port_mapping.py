@@ -173,8 +173,8 @@ class PortMapping:
         for datagram in datagrams:
             self.received(datagram, path.remote)
 
-    def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
-        """Nobody sends records here."""
+    def run_received(self, messages: memoryview, segment: int, path: IPath) -> None:
+        """Nobody sends such here."""
 
     def received(self, datagram: bytes, source: Endpoint) -> None:
         """Somebody on the LAN says something."""

@@ -109,5 +109,5 @@ class _Receiver:
     def datagrams_received(self, datagrams: Sequence[bytes], path: IPath) -> None:
         self._sampling.received(self._number, datagrams, path.remote)
 
-    def records_received(self, records: memoryview, segment: int, path: IPath) -> None:
-        """Nobody sends records to these sockets."""
+    def run_received(self, messages: memoryview, segment: int, path: IPath) -> None:
+        """Nobody sends such to these sockets."""
