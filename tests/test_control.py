@@ -14,7 +14,8 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
@@ -34,6 +35,22 @@ class _Socket:
 
     def endpointForURI(self, uri: object) -> UNIXClientEndpoint:
         return UNIXClientEndpoint(reactor, str(self._path))
+
+
+class _Command(Protocol):
+    """Hears all that is said to it."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.ended: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.ended.callback(None)
 
 
 class ControlTestCase(TestCase):
@@ -162,6 +179,31 @@ class AnswerTests(ControlTestCase):
         await deferLater(reactor, 0.01)
         command.close()
         await ended.addTimeout(5, reactor)
+
+    async def test_pieces(self) -> None:
+        """A question may come in pieces; what follows it, and the rest of a body, is not read."""
+        self.start({"/status": lambda _: {"n": 1}})
+        heard = await self.say(
+            b"GET /sta", b"tus HTTP/1.0\r\nX: y\r\nContent-Length: 3\r\n", b"\r\nGET", b" /"
+        )
+        self.assertIn(b"HTTP/1.1 200 OK\r\n", heard)
+        self.assertEqual(heard.count(b'{"n": 1}\n'), 1)
+
+    async def test_nonsense(self) -> None:
+        """What is no question is not answered, and neither is one that never ends."""
+        self.start({"/status": lambda _: {"n": 1}})
+        for said in b"SSH-2.0-x\r\n\r\n", b"GET /" + b"x" * (1 << 17):
+            self.assertEqual(await self.say(said), b"")
+
+    async def say(self, *parts: bytes) -> bytes:
+        """What comes back, until the end, for bytes that are sent as they are."""
+        command = _Command()
+        await connectProtocol(UNIXClientEndpoint(reactor, str(self.path)), command)
+        for part in parts:
+            command.transport.write(part)
+            await deferLater(reactor, 0.005)
+        await command.ended.addTimeout(5, reactor)
+        return command.heard
 
 
 class SocketTests(ControlTestCase):

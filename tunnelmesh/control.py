@@ -16,24 +16,22 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.web.http import (
-    BAD_REQUEST,
-    INTERNAL_SERVER_ERROR,
-    NOT_FOUND,
-    HTTPChannel,
-    HTTPFactory,
-    Request,
-)
+from twisted.python.failure import Failure
 
-from tunnelmesh.errors import ListenError, TunnelMeshError
+from tunnelmesh.errors import DecodeError, ListenError, TunnelMeshError
+from tunnelmesh.wire.http import Answer as Head
+from tunnelmesh.wire.http import Collecting, Request
 
 FILE_NAME = "control.sock"
 """The socket's name inside the state directory."""
@@ -59,7 +57,8 @@ class ControlServer:
     def __init__(self, reactor: Any, path: Path, routes: Mapping[str, Route]) -> None:
         self._reactor = reactor
         self._path = path
-        self._site: Any = _Site(routes, reactor)
+        self._factory: Any = Factory.forProtocol(lambda: _Question(routes))
+        self._factory.noisy = False
         self._port: IListeningPort | None = None
 
     def start(self) -> None:
@@ -77,9 +76,9 @@ class ControlServer:
         mask = os.umask(0o177)
         try:
             self._path.unlink(missing_ok=True)
-            self._port = self._reactor.listenUNIX(str(self._path), self._site, mode=0o600)
+            self._port = self._reactor.listenUNIX(str(self._path), self._factory, mode=0o600)
         except (CannotListenError, OSError) as error:
-            self._site.doStop()  # Twisted starts it before it knows that it can listen
+            self._factory.doStop()  # Twisted starts it before it knows that it can listen
             reason = getattr(error, "socketError", error)
             raise ListenError(f"cannot listen on {self._path}: {reason}") from None
         finally:
@@ -103,26 +102,45 @@ def stopping(reactor: Any, role: str) -> Route:
     return stop
 
 
-class _Question(Request):
-    """One question. :mod:`twisted.web.server` is left out: what it adds, a peer would only load."""
+class _Question(Protocol):
+    """One connection, with one question.
 
-    channel: Any
+    HTTP as far as our own commands and curl need it: twisted.web would be a part of every peer's
+    start, and of its memory, for this alone.
+    """
 
-    def process(self) -> None:
-        """Ask whoever knows; stop asking when the command is gone."""
-        answering = Deferred.fromCoroutine(self._answer())
-        self.notifyFinish().addErrback(lambda _: answering.cancel())
-        answering.addErrback(lambda failure: failure.trap(CancelledError))
+    transport: Any
 
-    async def _answer(self) -> None:
-        path = self.path.decode("ascii", "replace")
-        method = self.method.decode("ascii", "replace")
-        route = self.channel.factory.routes.get(path if method == "GET" else f"{method} {path}")
-        sending = _Sending(self)
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self._routes = routes
+        self._head = Collecting()
+        self._answering: Deferred[None] | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """A part of the question; what follows its head is of no use."""
+        if self._answering is not None:
+            return
+        try:
+            whole = self._head.receive(data)
+            if whole is not None:
+                self._answering = Deferred.fromCoroutine(self._answer(Request.decode(whole[0])))
+                self._answering.addErrback(lambda failure: failure.trap(CancelledError))
+        except DecodeError:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The command is gone: stop asking."""
+        if self._answering is not None:
+            self._answering.cancel()
+
+    async def _answer(self, request: Request) -> None:
+        path, _, query = request.target.partition("?")
+        route = self._routes.get(path if request.method == "GET" else f"{request.method} {path}")
+        sending = _Sending(self.transport)
         try:
             if route is None:
                 raise _UnknownPathError(f"there is nothing at {path}")
-            answer = route(_query(self))
+            answer = route(dict(parse_qsl(query, keep_blank_values=True)))
             if isinstance(answer, AsyncIterator):
                 async for each in answer:
                     sending.line(each)
@@ -133,34 +151,13 @@ class _Question(Request):
         except CancelledError:
             raise
         except _UnknownPathError as error:
-            sending.error(NOT_FOUND, str(error))
+            sending.error(HTTPStatus.NOT_FOUND, str(error))
         except TunnelMeshError as error:
-            sending.error(BAD_REQUEST, str(error))
+            sending.error(HTTPStatus.BAD_REQUEST, str(error))
         except Exception as error:
             _log.failure("cannot answer {path}", path=path)
-            sending.error(INTERNAL_SERVER_ERROR, f"internal error: {error!r}")
-        self.finish()  # type: ignore[no-untyped-call]
-
-
-class _Channel(HTTPChannel):
-    requestFactory = _Question
-
-
-class _Site(HTTPFactory):
-    """Answers questions by their path, and writes no line per request."""
-
-    noisy = False
-    protocol = _Channel  # type: ignore[assignment]
-
-    def __init__(self, routes: Mapping[str, Route], reactor: Any) -> None:
-        super().__init__(reactor=reactor)
-        self.routes = routes
-
-    def startFactory(self) -> None:
-        """Begin, without the clock that lines in a log would need: it ticks every second."""
-
-    def log(self, request: Request) -> None:
-        """Say nothing."""
+            sending.error(HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error: {error!r}")
+        sending.end()
 
 
 class _UnknownPathError(TunnelMeshError):
@@ -168,31 +165,33 @@ class _UnknownPathError(TunnelMeshError):
 
 
 class _Sending:
-    """Lines of JSON, one after the other."""
+    """Lines of JSON, one after the other, each a chunk of its own (RFC 9112 §7.1)."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
         self._begun = False
 
-    def line(self, value: object) -> None:
+    def line(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Send a value."""
         if not self._begun:
             self._begun = True
-            self._request.setHeader(b"content-type", b"application/json")
-        self._request.write(json.dumps(value).encode() + b"\n")
+            fields = (
+                ("Content-Type", "application/json"),
+                ("Transfer-Encoding", "chunked"),
+                ("Connection", "close"),
+            )
+            self._transport.write(Head(status, status.phrase, 1, fields).encode())
+        line = json.dumps(value).encode() + b"\n"
+        self._transport.write(b"%x\r\n%b\r\n" % (len(line), line))
 
-    def error(self, status: int, message: str) -> None:
+    def error(self, status: HTTPStatus, message: str) -> None:
         """Send what went wrong; the status too, unless one has been sent."""
-        if not self._begun:
-            self._request.setResponseCode(status)
-        self.line({"error": message})
+        self.line({"error": message}, status)
 
-
-def _query(request: Request) -> Query:
-    return {
-        name.decode("utf-8", "replace"): values[-1].decode("utf-8", "replace")
-        for name, values in (request.args or {}).items()
-    }
+    def end(self) -> None:
+        """That was all."""
+        self._transport.write(b"0\r\n\r\n")
+        self._transport.loseConnection()
 
 
 def _answers(path: Path) -> bool:

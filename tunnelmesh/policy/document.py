@@ -23,7 +23,6 @@ member to be: a word one letter away from a group's name is refused, unless some
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -104,6 +103,8 @@ def parse(data: bytes, file: str) -> Policy:
     :param file: its name, for errors.
     :raises PolicyError: naming the file, the place, and what may have been meant.
     """
+    import tomllib  # not at the top: peers load this module too, and never read such a file
+
     if len(data) > MAX_SIZE:
         raise PolicyError(f"{file}: is longer than {MAX_SIZE} bytes")
     try:
