@@ -151,6 +151,9 @@ class ITunnelDevice(Interface):
         offloads cuts the packet up. Never raises; what the kernel refuses is counted.
         """
 
+    def collect() -> None:
+        """Deliver at once what the kernel has answered to what was written, if it can be had."""
+
     def stop() -> None:
         """Close the device; what it added to the system goes with it."""
 

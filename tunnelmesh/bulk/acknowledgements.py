@@ -14,21 +14,48 @@ TCP of losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
+from typing import NamedTuple
 
-from tunnelmesh.wire.ip import IPV4_HEADER, IPV6_HEADER, TCP, TCP_HEADER
+from tunnelmesh.wire.ip import TCP
 
-_PLAIN = b"\x50\x10"
-_STAMPED = b"\x80\x10"
-"""Bytes 12 and 13 of a TCP header without options and with a timestamp: its length, and ACK as the
+
+class _Shape(NamedTuple):
+    """What a pure acknowledgement of one length looks like.
+
+    :ivar fields: takes out what must be as below (IP version and header length, fragmentation,
+        protocol; TCP header length and flags; options), what must be the same in two of them
+        (service and ECN bits; addresses and ports), and the number that is acknowledged.
+    """
+
+    fields: Struct
+    first: int
+    kind: int
+    options: bytes
+
+
+_IPV4 = ">B B 4x H x B 2x 12s 4x I H"
+_IPV6 = ">B 3s 2x 0s B x 36s 4x I H"
+"""Where the fields are; the second, for brevity's sake, has an empty text in place of IPv4's
+fragmentation, which IPv6 keeps in a header of its own."""
+
+_PLAIN, _STAMPED = 0x5010, 0x8010
+"""Bytes 12 and 13 of a TCP header without options, and with a timestamp: its length, and ACK as the
 only flag."""
 
 _STAMP = b"\x01\x01\x08\x0a"
 """How all systems write the timestamp (RFC 7323, Appendix A)."""
 
-_LENGTHS = {
-    ip + TCP_HEADER + options: ip for ip in (IPV4_HEADER, IPV6_HEADER) for options in (0, 12)
+_UNFRAGMENTED = (0, 0x4000, b"")
+"""Fragmentation: none, whether it is allowed or not."""
+
+_SHAPES = {
+    40: _Shape(Struct(_IPV4 + "0s"), 0x45, _PLAIN, b""),
+    52: _Shape(Struct(_IPV4 + "6x 4s"), 0x45, _STAMPED, _STAMP),
+    60: _Shape(Struct(_IPV6 + "0s"), 0x60, _PLAIN, b""),
+    72: _Shape(Struct(_IPV6 + "6x 4s"), 0x60, _STAMPED, _STAMP),
 }
-"""Bytes of a pure acknowledgement, and where in it the TCP header starts."""
+"""By the packet's length in bytes."""
 
 _HALF = 1 << 31
 
@@ -39,14 +66,25 @@ def without_superseded(packets: Sequence[bytes]) -> Sequence[bytes]:
     :param packets: whole IP packets, in order.
     :returns: the same without acknowledgements that others, which follow, include.
     """
-    latest: dict[bytes, tuple[int, int]] = {}
+    latest: dict[tuple[object, bytes], tuple[int, int]] = {}
     superseded: set[int] = set()
     for at, packet in enumerate(packets):
-        start = _LENGTHS.get(len(packet))
-        if start is None or not _is_pure(packet, start):
+        shape = _SHAPES.get(len(packet))
+        if shape is None:
             continue
-        flow = _flow(packet, start)
-        number = int.from_bytes(packet[start + 8 : start + 12], "big")
+        fields, first, kind, options = shape
+        its_first, service, fragment, protocol, ends, number, its_kind, its_options = (
+            fields.unpack_from(packet)
+        )
+        if (
+            its_kind != kind
+            or its_first != first
+            or protocol != TCP
+            or its_options != options
+            or fragment not in _UNFRAGMENTED
+        ):
+            continue
+        flow = service, ends
         earlier = latest.get(flow)
         if earlier is not None and 0 < (number - earlier[1]) % (2 * _HALF) < _HALF:
             superseded.add(earlier[0])
@@ -54,24 +92,3 @@ def without_superseded(packets: Sequence[bytes]) -> Sequence[bytes]:
     if not superseded:
         return packets
     return [packet for at, packet in enumerate(packets) if at not in superseded]
-
-
-def _is_pure(packet: bytes, start: int) -> bool:
-    """Whether a packet of the right length is nothing but an acknowledgement."""
-    if start == IPV4_HEADER:
-        if packet[0] != 0x45 or packet[9] != TCP or packet[6] & 0x3F or packet[7]:
-            return False
-    elif packet[0] >> 4 != 6 or packet[6] != TCP:
-        return False
-    kind = packet[start + 12 : start + 14]
-    if len(packet) == start + TCP_HEADER:
-        return kind == _PLAIN
-    return kind == _STAMPED and packet[start + 20 : start + 24] == _STAMP
-
-
-def _flow(packet: bytes, start: int) -> bytes:
-    """What two packets of one flow that are treated alike on the way have in common: ECN's and the
-    service's bits, the addresses and the ports."""
-    if start == IPV4_HEADER:
-        return packet[1:2] + packet[12:24]
-    return packet[:4] + packet[8:44]

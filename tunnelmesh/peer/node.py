@@ -345,6 +345,7 @@ class Node:
             )
             return
         self.mode = "tun"
+        self.udp.four.after_reading = self.udp.six.after_reading = device.collect
         self.mesh.switch.crossing = Crossing(
             self._reactor,
             self._system.inside(self._reactor),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet import error, udp
@@ -54,6 +54,10 @@ _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_PROBE = 3
 
 _log = Logger()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class DatagramUser(Protocol):
@@ -138,6 +142,7 @@ class _BatchPort(udp.Port):
             if received >= BYTES or datagrams >= DATAGRAMS:
                 break
         intake.hand_over()
+        self.protocol.after_reading()
 
 
 @implementer(ITransport)
@@ -150,6 +155,7 @@ class UdpTransport(DatagramProtocol):
     :ivar segmentation: whether a run leaves in one system call (UDP GSO).
     :ivar coalescing: whether what arrives together is read together (UDP GRO).
     :ivar unsegmented: runs that left one by one, because the link would not take them whole.
+    :ivar after_reading: is called when all that has arrived together has been handed over.
     """
 
     kind = "udp"
@@ -162,6 +168,7 @@ class UdpTransport(DatagramProtocol):
         self.segmentation = False
         self.coalescing = False
         self.unsegmented = 0
+        self.after_reading: Callable[[], None] = _nothing
         self._user = user
         self._port: Any = None
         self._socket: socket.socket | None = None
