@@ -14,7 +14,7 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
-from tunnelmesh.bulk.checksum import Sums, Words, sums, swapped
+from tunnelmesh.bulk.checksum import Words, sums, swapped
 from tunnelmesh.bulk.layout import Layout, pattern
 from tunnelmesh.wire.ip import (
     CWR,
@@ -53,7 +53,7 @@ class Rows:
     def __init__(self, octets: Octets, layout: Layout, last: int) -> None:
         self.layout = layout
         self._octets = octets
-        self._words = octets.view("<u4")
+        self._words = octets.view(np.uint32)
         self._short = layout.length - last
         self._common = self._reduced_headers()
         self._wrong = self._wrong_checksums()
@@ -70,12 +70,12 @@ class Rows:
             and flags.count(flags[0], 0, -1) == count - 1
             and not flags[0] & (CWR | FIN | PSH)
             and not flags[-1] & CWR
-            and not wrong.any()
+            and not np.count_nonzero(wrong)
         ):
             return [0, count]  # nearly always
         each = np.frombuffer(flags, np.uint8)
         breaks = (self._common[1:] != self._common[:-1]).any(axis=1)
-        breaks |= (wrong[1:] | wrong[:-1]) != 0
+        breaks |= wrong[1:] | wrong[:-1]
         breaks |= (each[1:] & CWR | each[:-1] & (FIN | PSH)) != 0
         starts: list[int] = (np.flatnonzero(breaks) + 1).tolist()
         return [0, *starts, count]
@@ -134,7 +134,7 @@ class Rows:
         octets = common.view(np.uint8)
         if protocol == TCP:
             sequence = common[:, transport // 4 + 1]
-            sequence[:] = sequence.byteswap() - offsets[:count]
+            np.subtract(sequence.byteswap(), offsets[:count], out=sequence)
         if numbered:
             identification = octets.view("<u2")[:, 2]
             identification[:] = identification.byteswap() - np.arange(count, dtype=np.uint16)
@@ -145,8 +145,8 @@ class Rows:
                 octets[-1, transport + 4 : transport + 6] = octets[0, transport + 4 : transport + 6]
         return common
 
-    def _wrong_checksums(self) -> Sums:
-        """For each packet 0 if its checksums are right.
+    def _wrong_checksums(self) -> npt.NDArray[np.bool_]:
+        """For each packet whether its checksums are wrong.
 
         IPv4's own, which covers all of its header, and TCP's or UDP's, which covers the rest and
         the addresses again, are right together if the sum of everything is what remains.
@@ -154,8 +154,9 @@ class Rows:
         length, _, transport, protocol, _ = self.layout
         is_v4 = transport == IPV4_HEADER
         totals = sums(self._words if is_v4 else self._words[:, 2:])
-        again = int.from_bytes(self._octets[0, 12:20].data, "little") if is_v4 else 0
-        totals += (again + swapped(length - transport + protocol)) % 65535
-        totals[-1] -= swapped(self._short)
-        wrong: Sums = totals % 65535
+        again = int(self._words[0, 3]) + int(self._words[0, 4]) if is_v4 else 0
+        if self._short:
+            totals[-1] -= swapped(self._short)
+        remaining = -(again + swapped(length - transport + protocol)) % 65535
+        wrong: npt.NDArray[np.bool_] = totals % 65535 != remaining
         return wrong

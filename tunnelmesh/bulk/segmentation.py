@@ -97,11 +97,13 @@ class Segments:
         if not packet.is_v6:
             (identification,) = _U16.unpack_from(header, 4)
             header[4:6] = header[10:12] = b"\0\0"
-            ids = self._numbers[:count] + identification & 0xFFFF
-            totals = ids + int.from_bytes(header[:transport], "big") % 65535
-            totals[-1] -= self.length - self.last
+            ids = self._numbers[:count] + identification
+            if identification + count > 1 << 16:
+                ids &= 0xFFFF
+            values = -int.from_bytes(header[:transport], "big") % 65535 - ids
+            values[-1] += self.length - self.last
             self._identification[:count] = ids
-            self._ip_checksum[:count] = checksums(totals)
+            self._ip_checksum[:count] = values % 65535
         if protocol == TCP:
             (sequence,) = _U32.unpack_from(header, transport + 4)
             self._sequence[:count] = self._offsets[:count] + np.uint32(sequence)

@@ -34,6 +34,9 @@ ROOM = 3 << 16
 _SIZES = 4
 """Lengths of messages for which there is room at a time. Most flows' are all the same."""
 
+_PREFIX = 8
+"""Bytes of the type and the receiver's index."""
+
 _LEAD = 12
 """Bytes before each packet, so that what follows a usual TCP header (52 bytes) is aligned."""
 
@@ -53,6 +56,7 @@ class _Room:
         pitch += -pitch % 16
         octets = np.zeros((count, pitch), np.uint8)
         view = octets.data.cast("B")
+        self.length = length
         self.flight = Flight(step, count)
         self.octets = octets[:, _LEAD:]
         self.packets = [view[at : at + length] for at in range(_LEAD, count * pitch, pitch)]
@@ -92,12 +96,13 @@ class FlightOpener:
         room = _room(step)
         flight = room.flight
         flight.view[:size] = datagrams
-        prefixes = flight.prefixes[:count]
         counters: list[int] = flight.counters[:count].tolist()
-        if (prefixes != prefixes[0]).any() or not self._are_new(counters):
+        prefixes = flight.prefixes[:count].tobytes()
+        if prefixes != prefixes[:_PREFIX] * count or not self._are_new(counters):
             return None
-        flight.nonce_counters[:count] = counters
+        flight.nonce_counters[:count] = flight.counters[:count]
         last = count - 1
+        room.packets[last][tail:] = bytes(room.length - tail)  # a longer one has been there
         packets = room.packets[:last]
         packets.append(room.packets[last][:tail])
         sealed = flight.sealed[last][: tail + TAG_SIZE]
@@ -113,12 +118,13 @@ class FlightOpener:
         """Whether the counters rise, from one that is later than all before."""
         if counters[0] < self._window.expected or counters[-1] >= LIMIT:
             return False
-        return _are_consecutive(counters) or counters == sorted(set(counters))
+        return counters == sorted(set(counters))
 
     def _accept(self, counters: list[int]) -> None:
-        window = self._window
-        if not _are_consecutive(counters) or not window.accept_run(counters[0], len(counters)):
-            deque(map(window.accept, counters), 0)
+        first, count = counters[0], len(counters)
+        is_run = counters[-1] - first == count - 1  # they rise
+        if not is_run or not self._window.accept_run(first, count):
+            deque(map(self._window.accept, counters), 0)
 
     def _joined(self, octets: Octets, padded: list[memoryview]) -> list[memoryview]:
         """The packets, in as few super-packets as may be."""
@@ -161,10 +167,6 @@ class FlightOpener:
         ]
 
 
-def _are_consecutive(numbers: list[int]) -> bool:
-    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-
-
 def _layout(padded: memoryview) -> Layout | None:
     packet = unpadded(bytes(padded))
     return None if packet is None else layout_of(packet, udp=True)
@@ -182,5 +184,4 @@ def _rows(octets: Octets, padded: list[memoryview]) -> Rows | None:
     if len(last) < layout.length and not layout.ends(last):
         return None
     width = layout.length + -layout.length % 4
-    octets[len(padded) - 1, len(last) : width] = 0  # a longer packet has been there
     return Rows(octets[: len(padded), :width], layout, len(last))

@@ -70,7 +70,8 @@ class ReplayWindow:
         is_simple = slot + count <= self._size and (stop <= FIRST_WINDOW or self._size == WINDOW)
         if first < self.expected or stop > LIMIT or not is_simple:
             return False
-        self._next[slot : slot + count] = array("Q", range(first + 1, stop + 1))
+        # Of all counters that share a slot, the same are below this as are below one of the run.
+        self._next[slot : slot + count] = array("Q", (stop,)) * count
         self.accepted += count
         self.expected = stop
         return True
