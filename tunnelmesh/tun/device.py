@@ -145,8 +145,8 @@ class KernelDevice:
             self._answered = True
 
     def collect(self) -> None:
-        """The kernel answers a ping, and acknowledges what a TCP receives, while it is being written.
-        To read that at once saves a turn of the reactor."""
+        """The kernel answers a ping, and acknowledges what TCP receives, while that is written: to
+        read it at once saves a turn of the reactor."""
         if self._answered:
             self.doRead()  # what is wrong with the device, the reactor finds as well
 
