@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.internet.stdio import StandardIO
 
-from tunnelmesh.peer.reach import port_mapping
+from tunnelmesh.nat.portmap import lease
 from tunnelmesh.peer.reach.default_route import default_route
 from tunnelmesh.peer.reach.port_mapping import PortMapping
 
@@ -41,8 +41,8 @@ class UntilClosed(Protocol):
 
 def main(language: str) -> None:
     """Run."""
-    every = port_mapping.Lease
-    port_mapping.Lease = lambda speakers, random: every(  # type: ignore
+    every = lease.Lease
+    lease.Lease = lambda speakers, random: every(  # type: ignore
         [speaker for speaker in speakers if speaker.name == language], random
     )
     mapping = PortMapping(

@@ -35,6 +35,7 @@ HEAVY = {
     "tunnelmesh.cli": "commands",
     "tunnelmesh.coordinator": "the coordinator",
     "tunnelmesh.lab": "the laboratory",
+    "tunnelmesh.nat.portmap.lease": "machines behind a router",
     "twisted.web": "the coordinator, and the metrics of a peer",
     "xml.etree": "routers that speak UPnP",
 }

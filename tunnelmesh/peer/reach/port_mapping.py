@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
@@ -19,17 +19,16 @@ from twisted.logger import Logger
 from tunnelmesh.errors import TunnelMeshError
 from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.candidates import is_inner
-from tunnelmesh.nat.portmap.igd_speaker import IgdSpeaker
-from tunnelmesh.nat.portmap.lease import Lease
-from tunnelmesh.nat.portmap.natpmp_speaker import NatPmpSpeaker
-from tunnelmesh.nat.portmap.pcp_speaker import PcpSpeaker
-from tunnelmesh.nat.portmap.speaker import Fetch
 from tunnelmesh.nat.query import Send
 from tunnelmesh.peer.reach.default_route import DefaultRoute
 from tunnelmesh.peer.reach.router_web import RouterWeb
 from tunnelmesh.peer.timer import Timer
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from tunnelmesh.nat.portmap.lease import Lease
+    from tunnelmesh.nat.portmap.speaker import Fetch
 
 ANNOUNCED = 5350
 """The port to which routers announce that they have restarted (RFC 6887 §14.1.2, RFC 6886 §3.2.1).
@@ -182,6 +181,12 @@ class PortMapping:
             self._do(self._lease.received(datagram, source, self._now()))
 
     def _begin(self, route: DefaultRoute) -> None:
+        # Imported here because many servers have a public address, and no router to speak with.
+        from tunnelmesh.nat.portmap.igd_speaker import IgdSpeaker
+        from tunnelmesh.nat.portmap.lease import Lease
+        from tunnelmesh.nat.portmap.natpmp_speaker import NatPmpSpeaker
+        from tunnelmesh.nat.portmap.pcp_speaker import PcpSpeaker
+
         router, own, port = route.router, route.own, self._port
         self._lease = Lease(
             [

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
@@ -12,8 +12,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.logger import Logger
 
 from tunnelmesh.nat.portmap.markup import MAX_BYTES
-from tunnelmesh.nat.portmap.speaker import Fetch
 from tunnelmesh.transports import http_exchange
+
+if TYPE_CHECKING:
+    from tunnelmesh.nat.portmap.speaker import Fetch
 
 PATIENCE = 3.0
 """Seconds for a connection and a whole answer; routers take tens of milliseconds."""
