@@ -40,6 +40,10 @@ from tunnelmesh.wire.virtio import (
 
 Octets = npt.NDArray[np.uint8]
 
+_ENDS = bytes(flags & (FIN | PSH) > 0 for flags in range(256))
+_BEGINS = bytes(flags & CWR > 0 for flags in range(256))
+"""By TCP's flags, whether nothing may follow such a packet, or it may follow nothing."""
+
 _U16 = Struct(">H")
 
 
@@ -63,21 +67,19 @@ class Rows:
 
     def bounds(self) -> list[int]:
         """Where packets that continue each other begin, and where the last ones end."""
-        flags, wrong, count = self._flags, self._wrong, len(self._octets)
-        common = self._common.tobytes()
-        if (
-            common == common[: self.layout.headers] * count
-            and flags.count(flags[0], 0, -1) == count - 1
-            and not flags[0] & (CWR | FIN | PSH)
-            and not flags[-1] & CWR
-            and not np.count_nonzero(wrong)
-        ):
-            return [0, count]  # nearly always
-        each = np.frombuffer(flags, np.uint8)
-        breaks = (self._common[1:] != self._common[:-1]).any(axis=1)
-        breaks |= wrong[1:] | wrong[:-1]
-        breaks |= (each[1:] & CWR | each[:-1] & (FIN | PSH)) != 0
-        starts: list[int] = (np.flatnonzero(breaks) + 1).tolist()
+        wrong, common = self._wrong, self._common
+        count, width = len(common), self.layout.headers
+        headers = common.tobytes()
+        is_one = headers == headers[:width] * count and not np.count_nonzero(wrong)
+        ends = self._flags.translate(_ENDS)[:-1]
+        begins = self._flags.translate(_BEGINS)[1:]
+        if is_one and 1 not in ends and 1 not in begins:
+            return [0, count]
+        breaks = np.frombuffer(ends, np.bool_) | np.frombuffer(begins, np.bool_)
+        if not is_one:
+            breaks |= wrong[1:] | wrong[:-1]
+            breaks |= (common[1:] != common[:-1]).any(axis=1)
+        starts: list[int] = (breaks.nonzero()[0] + 1).tolist()
         return [0, *starts, count]
 
     def size(self, begin: int, end: int) -> int:
@@ -86,8 +88,11 @@ class Rows:
         short = self._short if end == len(self._octets) else 0
         return HEADER_SIZE + headers + (end - begin) * (length - headers) - short
 
-    def join(self, begin: int, end: int, buffer: bytearray, start: int) -> None:
-        """Write the super-packet of packets that continue each other, its virtio header first."""
+    def join(self, begin: int, end: int, buffer: bytearray, start: int) -> int:
+        """Write the super-packet of packets that continue each other, its virtio header first.
+
+        :returns: where it ends.
+        """
         length, headers, transport, protocol, _ = self.layout
         size = length - headers
         stop = start + self.size(begin, end)
@@ -123,6 +128,7 @@ class Rows:
         _U16.pack_into(head, transport + field, pseudo % 65535)
         pack_into(buffer, start, NEEDS_CSUM, kind, headers, size, transport, field)
         buffer[start + HEADER_SIZE : at] = head
+        return stop
 
     def _reduced_headers(self) -> Words:
         """All packets' headers, reduced so that those of packets that continue each other are

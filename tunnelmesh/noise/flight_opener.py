@@ -144,8 +144,7 @@ class FlightOpener:
             for begin in range(first, end, most):
                 after = min(begin + most, end)
                 if after - begin > 1 and (not begin or _layout(padded[begin]) == rows.layout):
-                    stop = start + rows.size(begin, after)
-                    rows.join(begin, after, _memory, start)
+                    stop = rows.join(begin, after, _memory, start)
                     found.append(_view[start:stop])
                     start = stop
                 else:
