@@ -26,7 +26,6 @@ from tunnelmesh.wire.ip import (
     TCP_CHECKSUM,
     UDP,
     UDP_CHECKSUM,
-    checksum,
 )
 from tunnelmesh.wire.virtio import (
     GSO_ECN,
@@ -96,38 +95,39 @@ class Rows:
         length, headers, transport, protocol, _ = self.layout
         size = length - headers
         stop = start + self.size(begin, end)
-        at = start + HEADER_SIZE + headers
-        full, rest = divmod(stop - at, size)
-        whole = np.frombuffer(buffer, np.uint8, full * size, at).reshape(full, size)
+        put = start + HEADER_SIZE + headers
+        full, rest = divmod(stop - put, size)
+        whole = np.frombuffer(buffer, np.uint8, full * size, put).reshape(full, size)
         whole[:] = self._octets[begin : begin + full, headers:length]
         if rest:
-            buffer[at + full * size : stop] = self._octets[end - 1, headers : headers + rest].data
+            buffer[stop - rest : stop] = self._octets[end - 1, headers : headers + rest].data
 
-        total = stop - start - HEADER_SIZE
-        head = bytearray(self._octets[begin, :headers].data)
+        at = start + HEADER_SIZE
+        total = stop - at
+        buffer[at : at + headers] = self._octets[begin, :headers].data
         if transport == IPV4_HEADER:
             kind = GSO_TCPV4
-            addresses = head[12:20]
-            _U16.pack_into(head, 2, total)
-            _U16.pack_into(head, 10, 0)
-            _U16.pack_into(head, 10, checksum(head[:IPV4_HEADER]))
+            addresses = buffer[at + 12 : at + 20]
+            (before,) = _U16.unpack_from(buffer, at + 10)
+            _U16.pack_into(buffer, at + 2, total)
+            _U16.pack_into(buffer, at + 10, (before + length - total) % 65535)  # RFC 1624
         else:
             kind = GSO_TCPV6
-            addresses = head[8:40]
-            _U16.pack_into(head, 4, total - IPV6_HEADER)
+            addresses = buffer[at + 8 : at + 40]
+            _U16.pack_into(buffer, at + 4, total - IPV6_HEADER)
         if protocol == TCP:
             field = TCP_CHECKSUM
-            head[transport + 13] |= self._flags[end - 1] & (FIN | PSH)
-            if head[transport + 13] & CWR:
+            flags = buffer[at + transport + 13] | self._flags[end - 1] & (FIN | PSH)
+            buffer[at + transport + 13] = flags
+            if flags & CWR:
                 kind |= GSO_ECN
         else:
             field = UDP_CHECKSUM
             kind = GSO_UDP_L4
-            _U16.pack_into(head, transport + 4, total - transport)
+            _U16.pack_into(buffer, at + transport + 4, total - transport)
         pseudo = int.from_bytes(addresses, "big") + protocol + total - transport
-        _U16.pack_into(head, transport + field, pseudo % 65535)
+        _U16.pack_into(buffer, at + transport + field, pseudo % 65535)
         pack_into(buffer, start, NEEDS_CSUM, kind, headers, size, transport, field)
-        buffer[start + HEADER_SIZE : at] = head
         return stop
 
     def _reduced_headers(self) -> Words:

@@ -85,13 +85,13 @@ class Segments:
             flags = header[transport + 13]
             header[transport + 13] = flags & ~(CWR | FIN | PSH)
         self._headers[:count] = np.frombuffer(header, np.uint8)
-        payload = np.frombuffer(packet.buffer, np.uint8, packet.stop - start, start)
-        self._payload[:full] = payload[: full * size].reshape(full, size)
+        payload = np.frombuffer(packet.buffer, np.uint8, full * size, start)
+        self._payload[:full] = payload.reshape(full, size)
         last = self.packets[count - 1]
         self.last = headers + (rest or size)
         if rest:
-            self._payload[full, :rest] = payload[full * size :]
-            self._payload[full, rest:] = 0
+            last[headers : self.last] = memoryview(packet.buffer)[packet.stop - rest : packet.stop]
+            last[self.last :] = bytes(size - rest)
             packet.write_lengths(last, 0, self.last)
 
         if not packet.is_v6:
@@ -106,7 +106,7 @@ class Segments:
             self._ip_checksum[:count] = values % 65535
         if protocol == TCP:
             (sequence,) = _U32.unpack_from(header, transport + 4)
-            self._sequence[:count] = self._offsets[:count] + np.uint32(sequence)
+            self._sequence[:count] = self._offsets[:count] + sequence
             self.packets[0][transport + 13] |= flags & CWR
             last[transport + 13] |= flags & (FIN | PSH)
 
