@@ -88,6 +88,7 @@ class Leaving:
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
+        self.lanes: dict[bytes, Any] = {}
         self.super_packets = 0
 
     def packets_leaving(self, packets: Sequence[bytes]) -> None:

@@ -65,6 +65,7 @@ class Wire:
     def __init__(self, far: KernelDevice, as_packets: bool) -> None:
         self.far = far
         self.as_packets = as_packets
+        self.lanes: dict[bytes, Any] = {}
         self.super_packets = 0
 
     def packets_leaving(self, packets: Any) -> None:

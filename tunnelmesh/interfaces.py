@@ -161,6 +161,11 @@ class ITunnelDevice(Interface):
 class ITunnelUser(Interface):
     """Who receives the packets that leave through the tunnel."""
 
+    lanes = Attribute(
+        "By destination, as in the IP header: who carries super-packets for it as they are, with "
+        "carry(memory, start, stop, size, now) instead of bulk_leaving()."
+    )
+
     def packets_leaving(packets: Sequence[bytes]) -> None:
         """A batch of whole IP packets from the kernel, in order."""
 

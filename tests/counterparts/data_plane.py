@@ -63,6 +63,7 @@ class DataPlane:
         self.noise = Device(KEY, entropy=os.urandom, random=Random(1), wall=time.time)
         self.tunnel = self.noise.add_peer(remote)
         self.udp = UdpTransport(self)
+        self.lanes: dict[bytes, Any] = {}
         self.super_packets = 0
 
     def open(self, device: System, datagrams: Any) -> None:

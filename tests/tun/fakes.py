@@ -90,6 +90,10 @@ class FakeReactor:
     def __init__(self) -> None:
         self.readers = set()
 
+    def seconds(self) -> float:
+        """Always the same time."""
+        return 1000.0
+
     def addReader(self, reader) -> None:
         """Add one."""
         self.readers.add(reader)
@@ -107,6 +111,7 @@ class FakeUser:
         self.batches = []
         self.events = []
         self.bug = bug
+        self.lanes = {}
 
     def packets_leaving(self, packets) -> None:
         """A batch from the device."""

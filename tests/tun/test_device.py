@@ -192,6 +192,7 @@ here.bind(("100.96.1.2", 5000))
 here.settimeout(10)
 
 class User:
+    lanes = {}
     def packets_leaving(self, packets):
         ours = [p for p in packets if p[0] >> 4 == 4]
         if ours:
@@ -247,7 +248,9 @@ tell(left)
         refused = self.play(
             """
 tunnel = device()
-tunnel.start(None)
+class Nobody:
+    lanes = {}
+tunnel.start(Nobody())
 subprocess.run(["ip", "link", "del", "tm0"], check=True)
 def look():
     if tunnel.fileno() == -1:

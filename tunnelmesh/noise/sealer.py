@@ -121,13 +121,14 @@ class RecordSealer:
         """
         buffer, start = packet.buffer, packet.start + _SIZE_AT
         SEGMENT_SIZE.pack_into(buffer, start, packet.segment_size)
-        return self._seal_plain(memoryview(buffer)[start : packet.stop], counter, datagram)
+        return self.seal_plain(memoryview(buffer)[start : packet.stop], counter, datagram)
 
     def seal_packet(self, packet: bytes, counter: int, datagram: int) -> Run:
         """Seal an ordinary packet that is too long for one datagram."""
-        return self._seal_plain(memoryview(_ORDINARY + packet), counter, datagram)
+        return self.seal_plain(memoryview(_ORDINARY + packet), counter, datagram)
 
-    def _seal_plain(self, plain: memoryview, counter: int, datagram: int) -> Run:
+    def seal_plain(self, plain: memoryview, counter: int, datagram: int) -> Run:
+        """Seal a plaintext, and cut it into datagrams; see :meth:`seal_whole`."""
         kind = len(plain), datagram
         sealed, headers, prefixes, run = self._cuts.get(kind) or self._cut(*kind)
         sequence = counter.to_bytes(8, "little")

@@ -23,7 +23,7 @@ from tunnelmesh.noise.opener import RecordOpener
 from tunnelmesh.noise.padding import unpadded
 from tunnelmesh.noise.replay import LIMIT, ReplayWindow
 from tunnelmesh.noise.sealer import RecordSealer, fits
-from tunnelmesh.wire.record import HEADER_SIZE, SEGMENT, is_complete
+from tunnelmesh.wire.record import HEADER_SIZE, SEGMENT, SEGMENT_SIZE
 from tunnelmesh.wire.wireguard import TRANSPORT
 
 if TYPE_CHECKING:
@@ -228,6 +228,29 @@ class Session:
         self.sealed += 1
         return self._sealer(form.cipher).seal_packet(packet, counter, form.datagram)
 
+    def seal_own(self, memory: memoryview, start: int, stop: int, size: int, form: Form) -> Run:
+        """The same, sealed whole, for what this machine's kernel says is a super-packet. Whether
+        it is one, the remote peer finds out.
+
+        :param memory: holds it from *start* to *stop*; the two bytes before are overwritten.
+        :param size: bytes of payload in each segment.
+        """
+        counter = self.sealed
+        self.sealed = counter + 1
+        start -= SEGMENT_SIZE.size
+        SEGMENT_SIZE.pack_into(memory, start, size)
+        return self._sealer(form.cipher).seal_plain(memory[start:stop], counter, form.datagram)
+
+    def open_record(self, datagrams: memoryview, step: int) -> list[memoryview] | None:
+        """As :meth:`open_records`, for all parts of one whole record (:func:`.is_complete`)."""
+        opened = self._records().opened
+        opened.clear()
+        opener = self._opener(datagrams[3], opened)
+        if opener is None:
+            self._counters.malformed += datagrams[2]
+            return None
+        return opened.packets if opener.open_complete(datagrams, step) else None
+
     def open_records(self, datagrams: memoryview, step: int) -> list[memoryview] | None:
         """Turn records into packets.
 
@@ -240,10 +263,6 @@ class Session:
             return None
         records = self._records()
         records.opened.clear()
-        if is_complete(datagrams, step):  # nearly always, where much arrives
-            opener = self._opener(datagrams[3], records.opened)
-            if opener is not None:
-                return records.opened.packets if opener.open_complete(datagrams, step) else None
         opened = 0
         for together in alike(datagrams, step):
             opener = self._opener(together[3], records.opened)

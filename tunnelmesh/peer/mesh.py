@@ -74,7 +74,7 @@ class Mesh:
     def _rules_received(self, rules: Rules) -> None:
         if self.access.received(rules):
             for remote in self.members:
-                remote.guard = self.access.guard(remote.address, remote.guard)
+                remote.examine(self.access.guard(remote.address, remote.guard))
 
     def signal_received(self, signal: Signal) -> None:
         """The coordinator said something about another member."""

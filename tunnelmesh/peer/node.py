@@ -345,7 +345,9 @@ class Node:
             )
             return
         self.mode = "tun"
-        self.udp.four.after_reading = self.udp.six.after_reading = device.collect
+        for udp in self.udp.four, self.udp.six:
+            udp.after_reading = device.collect
+            udp.on_lane = self.mesh.switch.record_received
         self.mesh.switch.crossing = Crossing(
             self._reactor,
             self._system.inside(self._reactor),

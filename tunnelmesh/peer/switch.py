@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from zope.interface import implementer
 
@@ -60,6 +61,7 @@ class Switch:
     :ivar echoed: told of echo replies.
     :ivar crossing: takes the packets for peers without a device, where this machine has one.
     :ivar streamed: told of messages of streams.
+    :ivar lanes: see :class:`~tunnelmesh.interfaces.ITunnelUser`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Switch:
         self.echoed: Callable[[Remote, int], None] | None = None
         self.streamed: Callable[[Remote, Stream], None] | None = None
         self._around = around
+        self.lanes = around.lanes
         self._seconds = around.reactor.seconds
         self._sessions = around.device.sessions
         self._members = members
@@ -177,6 +180,22 @@ class Switch:
                 self._deliver_bulk(remote, packets, now)
                 return
         self.datagrams_received(cut(messages, segment), path)
+
+    def record_received(self, record: memoryview, step: int, source: Sequence[Any]) -> bool:
+        """One whole record arrived, complete, from a place of the main socket's.
+
+        :returns: whether it came by a lane; if not, nothing was done.
+        """
+        found = self._sessions.get(receiver_of(record))
+        if found is None:
+            return False
+        remote: Remote = found[0].user
+        lane = remote.lane
+        if lane is None or lane.course.session is not found[1] or lane.course.way != source:
+            return False
+        now = self._seconds()
+        self._deliver_bulk(remote, lane.open_record(record, step, now), now)
+        return True
 
     def _records_received(self, records: memoryview, segment: int, path: IPath) -> None:
         now = self._seconds()

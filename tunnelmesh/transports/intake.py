@@ -35,6 +35,8 @@ class Receiver(Protocol):
 
     def batch_received(self, datagrams: list[bytes], source: Sequence[Any]) -> None: ...
 
+    def record_received(self, record: memoryview, segment: int, source: Sequence[Any]) -> None: ...
+
     def run_received(self, messages: memoryview, segment: int, source: Sequence[Any]) -> None: ...
 
 
@@ -66,7 +68,7 @@ class Intake:
             # Nearly always, where much arrives and the kernel joins it.
             data = _memory[:size]
             if is_complete(data, segment):
-                self._receiver.run_received(data, segment, source)
+                self._receiver.record_received(data, segment, source)
                 return
         if source != self._source:
             self.hand_over()

@@ -60,6 +60,11 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
+def _no_lane(record: memoryview, segment: int, source: Sequence[Any]) -> bool:
+    """There are no lanes."""
+    return False
+
+
 class DatagramUser(Protocol):
     """Who receives batches; see :class:`~tunnelmesh.interfaces.IPathUser`."""
 
@@ -155,6 +160,8 @@ class UdpTransport(DatagramProtocol):
     :ivar segmentation: whether a run leaves in one system call (UDP GSO).
     :ivar coalescing: whether what arrives together is read together (UDP GRO).
     :ivar unsegmented: runs that left one by one, because the link would not take them whole.
+    :ivar on_lane: takes all parts of one whole record, in order, with the length of each but the
+        last, and where they came from; returns whether that was right.
     :ivar after_reading: is called when all that has arrived together has been handed over.
     """
 
@@ -169,6 +176,7 @@ class UdpTransport(DatagramProtocol):
         self.coalescing = False
         self.unsegmented = 0
         self.after_reading: Callable[[], None] = _nothing
+        self.on_lane: Callable[[memoryview, int, Sequence[Any]], bool] = _no_lane
         self._user = user
         self._port: Any = None
         self._socket: socket.socket | None = None
@@ -279,6 +287,17 @@ class UdpTransport(DatagramProtocol):
             self.run_received(memoryview(bytearray(datagram)), len(datagram), addr)
         else:
             self.batch_received([datagram], addr)
+
+    def record_received(self, record: memoryview, segment: int, source: Sequence[Any]) -> None:
+        """All parts of one whole record arrived from one place, in order."""
+        try:
+            if self.on_lane(record, segment, source):
+                return
+        except Exception:
+            self.failed += 1
+            _log.failure("a record from {source} was lost", source=source)
+        else:
+            self.run_received(record, segment, source)
 
     def _back_to(self, source: Sequence[Any]) -> UdpPath:
         """The way to where something came from: most comes from one place for a while."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
@@ -49,6 +49,10 @@ _START = 2
 _PACKET = _START + HEADER_SIZE
 """Where in the buffer the virtio header and the packet start: the payload after a usual TCP header
 (52 bytes) is then aligned for fast copying and adding."""
+
+_TO4 = slice(_PACKET + 16, _PACKET + 20)
+_TO6 = slice(_PACKET + 24, _PACKET + 40)
+"""Where a packet's destination is."""
 
 _WITHOUT = "or do without a device: --mode=userspace"
 
@@ -97,6 +101,7 @@ class KernelDevice:
         self._fd = fd
         self._answered = False
         self._user: ITunnelUser | None = None
+        self._lanes: Mapping[bytes, Any] = {}
         self._prefix = EMPTY if offloads.header else b""
         self._buffer = bytearray(_PACKET + LARGEST_PACKET)
         self._view = memoryview(self._buffer)
@@ -105,6 +110,7 @@ class KernelDevice:
     def start(self, user: ITunnelUser) -> None:
         """Begin to deliver what the kernel sends into the tunnel."""
         self._user = user
+        self._lanes = user.lanes
         self._reactor.addReader(self)
 
     def write(self, packets: Sequence[bytes]) -> None:
@@ -170,7 +176,9 @@ class KernelDevice:
 
         :returns: what is wrong with the device, upon which the reactor gives it up.
         """
-        readv, view, read_from = self._system.readv, self._view[self._read_from :], self._read_from
+        readv, memory, read_from = self._system.readv, self._view, self._read_from
+        room = [memory[read_from:]]
+        now = self._reactor.seconds()
         self._answered = False
         packets: list[bytes] = []
         broken = None
@@ -179,7 +187,7 @@ class KernelDevice:
             if self._fd < 0:  # the user has stopped it
                 break
             try:
-                size = readv(self._fd, [view])
+                size = readv(self._fd, room)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
@@ -187,12 +195,17 @@ class KernelDevice:
                 break
             self.received += 1
             stop = read_from + size
-            flags, gso_type, _, _, start, offset = unpack(self._buffer, _START)
+            flags, gso_type, _, segment, start, offset = unpack(memory, _START)
             if gso_type:
                 if packets:
                     self._deliver(packets)
                     packets = []
-                self._deliver_bulk(stop)
+                destination = memory[_TO4 if memory[_PACKET] >> 4 == 4 else _TO6]
+                lane = self._lanes.get(destination.tobytes())
+                if lane is None:
+                    self._deliver_bulk(stop)
+                else:
+                    self._carry(lane, stop, segment, now)
             elif not flags & NEEDS_CSUM or self._complete(stop, start, offset):
                 packets.append(bytes(self._view[_PACKET:stop]))
             total += size
@@ -217,6 +230,12 @@ class KernelDevice:
                 self._user.packets_leaving(packets)
             except Exception:
                 _log.failure("{name}: packets were lost", name=self.name)
+
+    def _carry(self, lane: Any, stop: int, segment: int, now: float) -> None:
+        try:
+            lane.carry(self._view, _PACKET, stop, segment, now)
+        except Exception:
+            _log.failure("{name}: a super-packet was lost", name=self.name)
 
     def _deliver_bulk(self, stop: int) -> None:
         try:

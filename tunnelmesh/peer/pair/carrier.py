@@ -158,8 +158,11 @@ class Carrier:
             self.bulk.sent(form, now)
         return told
 
-    def course(self, now: float) -> Course | None:
-        """What a lane would be like; None while something is in doubt, or not there yet."""
+    def course(self, now: float, examined: bool) -> Course | None:
+        """What a lane would be like; None while something is in doubt, or not there yet.
+
+        :param examined: whether somebody wants to see each super-packet that leaves.
+        """
         way, health, session = self.ladder.current, self.ladder.health, self.tunnel.session
         if way is None or health is None or health.state is not State.GOOD or self.ladder.doubled:
             return None
@@ -168,7 +171,7 @@ class Carrier:
         if way == RELAY and self._direct_only:
             return None
         form = self.bulk.form(way, self.ladder.datagram, now)
-        return Course(session, way, form, self.mtu)
+        return Course(session, way, form, self.mtu, examined)
 
     def passed(self, lane: Lane) -> list[Switched]:
         """Take note of what has passed on a lane, and let it count anew."""
@@ -186,7 +189,7 @@ class Carrier:
         return switches
 
     def _passed_out(self, lane: Lane, now: float) -> None:
-        session, _, form, _ = lane.course
+        session, _, form, _, _ = lane.course
         self.ladder.sent(now, lane.largest)
         if lane.sent_bulk:
             if form is None:

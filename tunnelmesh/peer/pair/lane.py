@@ -26,12 +26,19 @@ class Course(NamedTuple):
     :ivar way: carries.
     :ivar form: of super-packets; None if there is none yet that the remote peer is known to take.
     :ivar longest: bytes of the longest packet for one datagram; None if the device has no longer.
+    :ivar examined: whether somebody wants to see each super-packet that leaves.
     """
 
     session: Session
     way: Way
     form: Form | None
     longest: int | None
+    examined: bool
+
+    @property
+    def is_express(self) -> bool:
+        """Whether super-packets go as the kernel hands them over, whatever is in them."""
+        return not self.examined and self.longest is None and bool(self.form and self.form.whole)
 
 
 class Lane:
@@ -71,7 +78,7 @@ class Lane:
 
     def __init__(self, course: Course, path: IPath, used: Callable[[float], None]) -> None:
         self.course = course
-        self._session, _, self._form, self._longest = course
+        self._session, _, self._form, self._longest, _ = course
         self._write = path.write
         self._write_run = path.write_run
         self._used = used
@@ -131,6 +138,24 @@ class Lane:
             self._first(now)
         return True
 
+    def carry(self, memory: memoryview, start: int, stop: int, size: int, now: float) -> None:
+        """Carry the kernel's own super-packet, on a lane that is express.
+
+        :param memory: has it from *start* on, after two bytes of no use; they do not stay.
+        :param size: bytes of payload in each of its segments.
+        """
+        assert self._form is not None
+        self._write_run(self._session.seal_own(memory, start, stop, size, self._form))
+        self.sent_packets += (stop - start) // size
+        self.sent_bytes += stop - start
+        self.sent_at = now
+        self.heard_last = False
+        if not self.sent_bulk:
+            self.sent_bulk = True
+            self.largest = max(self.largest, self._form.datagram)
+            if self._fresh:
+                self._first(now)
+
     def open(self, datagrams: Sequence[bytes], now: float) -> list[bytes]:
         """The packets in messages of the lane's session that came by its path."""
         packets = self._session.open(datagrams)
@@ -145,6 +170,15 @@ class Lane:
         packets = self._session.open_records(records, step)
         if packets is None:
             return []
+        self.heard_records = True
+        self._heard(packets, VIRTIO_SIZE, now)
+        return packets
+
+    def open_record(self, record: memoryview, step: int, now: float) -> Sequence[memoryview]:
+        """The same for one whole record, complete (:func:`.is_complete`)."""
+        packets = self._session.open_record(record, step)
+        if packets is None:
+            return ()
         self.heard_records = True
         self._heard(packets, VIRTIO_SIZE, now)
         return packets

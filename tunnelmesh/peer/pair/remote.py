@@ -17,6 +17,7 @@ from tunnelmesh.paths.history import History
 from tunnelmesh.paths.ladder import Ladder, Narrowed, SendPing, Switched
 from tunnelmesh.paths.selection import RELAY, Flow, Way, remote_of
 from tunnelmesh.peer.pair.carrier import OVERHEAD, Carrier
+from tunnelmesh.peer.pair.guard import Guard
 from tunnelmesh.peer.pair.lane import Lane
 from tunnelmesh.peer.pair.pursuit import Pursuit
 from tunnelmesh.peer.pair.surroundings import Surroundings
@@ -163,8 +164,9 @@ class Remote:
 
     def forget(self) -> None:
         """The peer is no member any more, or its key is not believed; nothing is sent any more."""
+        now = self._settled()
         self._forgotten = True
-        self.lane = None
+        self._lay_lane(now)
         self._timer.cancel()
         self.pursuit.hard.stop("the peer is gone")
         self.pursuit.stop()
@@ -216,6 +218,11 @@ class Remote:
         self._lay_lane(now)
         self._timer.by(now + LOOK)
         return told
+
+    def examine(self, guard: Guard | None) -> None:
+        """Other access rules restrict the peer, or none."""
+        self.guard = guard
+        self._lay_lane(self._settled())
 
     def abilities_received(self, theirs: Abilities) -> None:
         """The peer tells what it can open."""
@@ -436,11 +443,19 @@ class Remote:
 
     def _lay_lane(self, now: float) -> None:
         """Something may have changed for what passes on the lane."""
-        course = None if self._forgotten else self._carrier.course(now)
-        if course is None:
-            self.lane = None
-        elif self.lane is None or self.lane.course != course:
+        examined = self.guard is not None or self.userspace
+        course = None if self._forgotten else self._carrier.course(now, examined)
+        before, lanes = self.lane, self._around.lanes
+        if before is not None and before.course == course:
+            return
+        self.lane = None
+        if course is not None:
             self.lane = Lane(course, self._carrier.path(course.way), self._soon)
+        for address in self.address.packed, self.address6.packed:
+            if self.lane is not None and self.lane.course.is_express:
+                lanes[address] = self.lane
+            else:
+                lanes.pop(address, None)
 
     def _soon(self, now: float) -> None:
         self._timer.by(now + LOOK)

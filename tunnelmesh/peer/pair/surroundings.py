@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from tunnelmesh.interfaces import IPath
 from tunnelmesh.noise.device import Device
 from tunnelmesh.peer.access import Access
 from tunnelmesh.peer.pair.hard_punch import HardPunching
+from tunnelmesh.peer.pair.lane import Lane
 from tunnelmesh.peer.reach.tcp_reach import TcpReach
 from tunnelmesh.transports.dual_stack import DualStack
 from tunnelmesh.transports.relay import RelayTransport
@@ -31,6 +32,7 @@ class Surroundings:
     :ivar abilities: what this machine tells of itself; *whole_records*: whether to send those.
     :ivar avoid: the coordinator's own endpoints, where no peer can be.
     :ivar path_changed: is called when the path to a peer has become another one.
+    :ivar lanes: those that are express, by the peer's mesh addresses, packed.
     """
 
     reactor: Any
@@ -58,6 +60,7 @@ class Surroundings:
     relay_only_peers: frozenset[str] = frozenset()
     direct_only_peers: frozenset[str] = frozenset()
     path_changed: Callable[[], None] = lambda: None
+    lanes: dict[bytes, Lane] = field(default_factory=dict)
 
     def only_relays(self, name: str) -> bool:
         """Whether what is for a peer goes through the coordinator even where it need not."""
