@@ -38,6 +38,7 @@ from tunnelmesh.transports.offload import cut
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.tun.device import System, open_device
 from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.record import receiver_of
 
 reactor: Any = _reactor
 
@@ -64,7 +65,7 @@ class DataPlane:
         self.tunnel = self.noise.add_peer(remote)
         self.udp = UdpTransport(self)
         self.lanes: dict[bytes, Any] = {}
-        self.super_packets = 0
+        self.super_packets = self.flights = 0
 
     def open(self, device: System, datagrams: Any) -> None:
         """Open the socket here, and the device on a new machine."""
@@ -80,13 +81,29 @@ class DataPlane:
 
     def bulk_leaving(self, packet: SuperPacket) -> None:
         self.super_packets += 1
-        self.perform(self.tunnel.send_bulk(packet, None, reactor.seconds()))
+        session, now = self.tunnel.session, reactor.seconds()
+        run = None if session is None else session.seal_flight(packet)
+        if session is None or run is None:
+            self.perform(self.tunnel.send_bulk(packet, None, now))
+            return
+        self.udp.send_run(run, Endpoint("127.0.0.1", PORT))
+        self.perform(self.tunnel.sent(session, run.count, packet.length, now))
 
     def datagrams_received(self, datagrams: Sequence[bytes], path: Any) -> None:
         self.perform(self.noise.receive(datagrams, str(path.remote).encode(), reactor.seconds()))
 
     def run_received(self, messages: memoryview, segment: int, path: Any) -> None:
-        self.datagrams_received(cut(messages, segment), path)
+        _, session = self.noise.session_of(receiver_of(messages))
+        packets = None
+        if session is not None and self.kernel.offloads:
+            packets = session.open_flight(messages, segment)
+        if session is None or packets is None:
+            self.datagrams_received(cut(messages, segment), path)
+            return
+        self.flights += 1
+        for packet in packets:
+            self.kernel.write_bulk(packet)
+        self.perform(self.tunnel.received(session, len(packets), len(messages), reactor.seconds()))
 
     def perform(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
@@ -163,6 +180,7 @@ def main(remote: str, *without: str) -> None:
         "sent": hashlib.sha256(CONTENT).hexdigest(),
         "received": streams.ended,
         "super_packets": plane.super_packets,
+        "flights": plane.flights,
         "written": plane.kernel.written,
         "refused": plane.kernel.refused + plane.udp.refused,
         "dropped": {name: each for name, each in asdict(plane.noise.counters).items() if each},

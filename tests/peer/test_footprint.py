@@ -31,12 +31,12 @@ HEAVY = {
     "segno": "commands",
     "sqlite3": "the coordinator",
     "tomllib": "files of settings, when there is one",
-    "treq": "other programs",
+    "treq": "joining, once in a machine's life",
     "tunnelmesh.cli": "commands",
     "tunnelmesh.coordinator": "the coordinator",
     "tunnelmesh.lab": "the laboratory",
     "tunnelmesh.nat.portmap.lease": "machines behind a router",
-    "twisted.web": "the coordinator, and the metrics of a peer",
+    "twisted.web": "the coordinator, joining, routers that speak UPnP, and the metrics of a peer",
     "xml.etree": "routers that speak UPnP",
 }
 """What none of that needs, and what does."""

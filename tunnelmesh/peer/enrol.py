@@ -8,13 +8,12 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from tunnelmesh.errors import DecodeError, EnrolmentError, TunnelMeshError
 from tunnelmesh.identity import Identity
 from tunnelmesh.peer.link.egress import Egress
 from tunnelmesh.peer.membership import Membership
-from tunnelmesh.transports import http_exchange
-from tunnelmesh.transports.http_exchange import Answer
 from tunnelmesh.transports.proxy_settings import Proxy
 from tunnelmesh.transports.reasons import printable, reason_text
 from tunnelmesh.wire import enrol, schema
@@ -25,7 +24,7 @@ SECONDS = 15.0
 """Seconds for the whole exchange, by one way out."""
 
 MAX_ANSWER = 16 * 1024
-"""Longest answer read, in bytes, its head included."""
+"""Longest answer read, in bytes."""
 
 
 async def join(
@@ -53,22 +52,52 @@ async def join(
 
 async def _post(
     reactor: Any, egress: Egress, proxy: Proxy | None, token: Token, request: Enrol
-) -> Answer:
+) -> tuple[int, bytes]:
+    # Imported here because a machine joins once and starts many times.
+    from treq.client import HTTPClient
+    from twisted.web.client import Agent, HTTPConnectionPool
+    from twisted.web.http_headers import Headers
+
+    class _Endpoints:
+        def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
+            return egress.https(proxy)
+
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    agent = Agent.usingEndpointFactory(reactor, _Endpoints(), pool)
     host = f"[{token.host}]" if ":" in token.host else token.host
-    where = f"{host}:{token.https_port}"
-    headers = {"Content-Type": "application/json"}
-    body = json.dumps(schema.dump(request)).encode()
-    asked = http_exchange.written("POST", enrol.PATH, where, headers, body)
-    asking = Deferred.fromCoroutine(http_exchange.exchange(egress.https(proxy), asked, MAX_ANSWER))
+    chunks: list[bytes] = []
+
+    def collect(chunk: bytes) -> None:
+        chunks.append(chunk)
+        if sum(map(len, chunks)) > MAX_ANSWER:
+            raise EnrolmentError("the coordinator's answer is too long")
+
+    async def exchange() -> int:
+        client = HTTPClient(agent)
+        response = await client.post(
+            f"https://{host}:{token.https_port}{enrol.PATH}",
+            data=json.dumps(schema.dump(request)).encode(),
+            headers=Headers({b"content-type": [b"application/json"]}),
+        )
+        await response.collect(collect)
+        return int(response.code)
+
+    running = Deferred.fromCoroutine(exchange())
     try:
-        return await asking.addTimeout(SECONDS, reactor)
+        status = await running.addTimeout(SECONDS, reactor)
     except TunnelMeshError:
         raise
-    except Exception as error:
-        through = "" if proxy is None else f" through {proxy}"
+    except Exception as wrapped:
+        # What came up while TLS was being set up is inside twisted.web's own exception.
+        reasons = getattr(wrapped, "reasons", ())
+        error = reasons[0].value if reasons else wrapped
+        if isinstance(error, TunnelMeshError):
+            raise error from None
+        where = f"{host}:{token.https_port}" + ("" if proxy is None else f" through {proxy}")
         raise EnrolmentError(
-            f"the coordinator at {where}{through} cannot be reached: {reason_text(error)}"
+            f"the coordinator at {where} cannot be reached: {reason_text(error)}"
         ) from error
+    return status, b"".join(chunks)
 
 
 def _membership(status: int, body: bytes, token: Token) -> Membership:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from tunnelmesh.interfaces import IPath
 from tunnelmesh.nat.candidates import is_inner
 from tunnelmesh.nat.query import Send
 from tunnelmesh.peer.reach.default_route import DefaultRoute
-from tunnelmesh.peer.reach.router_web import RouterWeb
 from tunnelmesh.peer.timer import Timer
 from tunnelmesh.transports.udp import UdpTransport
 from tunnelmesh.wire.endpoint import Endpoint
@@ -29,6 +29,7 @@ from tunnelmesh.wire.endpoint import Endpoint
 if TYPE_CHECKING:
     from tunnelmesh.nat.portmap.lease import Lease
     from tunnelmesh.nat.portmap.speaker import Fetch
+    from tunnelmesh.peer.reach.router_web import RouterWeb
 
 ANNOUNCED = 5350
 """The port to which routers announce that they have restarted (RFC 6887 §14.1.2, RFC 6886 §3.2.1).
@@ -65,12 +66,18 @@ class PortMapping:
         self._lease: Lease | None = None
         self._why_not = "not asked for"
         self._socket = UdpTransport(self)
-        self._web = RouterWeb(reactor)
         self._announcements: Any = None
         self._timer = Timer(reactor, self._expired)
         self._told: Endpoint | None = None
         self._given_back: Deferred[None] | None = None
         self._ended = False
+
+    @cached_property
+    def _web(self) -> RouterWeb:
+        # Imported here because only routers that speak UPnP need it.
+        from tunnelmesh.peer.reach.router_web import RouterWeb
+
+        return RouterWeb(self._reactor)
 
     @property
     def external(self) -> Endpoint | None:
