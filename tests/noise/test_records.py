@@ -22,6 +22,7 @@ from tunnelmesh.noise.reassembly import MAX_PENDING, MAX_SIZE, Reassembly
 from tunnelmesh.noise.session import Form, Session
 from tunnelmesh.wire.record import (
     AES_256_GCM,
+    AES_256_OCB,
     CHACHA20_POLY1305,
     HEADER_SIZE,
     KIND,
@@ -31,7 +32,7 @@ from tunnelmesh.wire.record import (
 )
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 
-CIPHERS = (CHACHA20_POLY1305, AES_256_GCM)
+CIPHERS = (CHACHA20_POLY1305, AES_256_GCM, AES_256_OCB)
 KEYS = b"1" * 32, b"2" * 32
 DATAGRAM = 1452
 

@@ -23,6 +23,7 @@ from tests.coordinator.fakes import FakeLink
 from tunnelmesh.identity import Identity, mesh_address6, x25519_public
 from tunnelmesh.interfaces import ITunnelDevice
 from tunnelmesh.nat.punch import MAX_CANDIDATES, ROUNDS
+from tunnelmesh.noise.ciphers import PREFERRED
 from tunnelmesh.noise.device import Device
 from tunnelmesh.noise.outputs import Transmit
 from tunnelmesh.peer import members
@@ -134,7 +135,7 @@ class HostileTestCase(SynchronousTestCase):
             hard=self.hard(),
             access=Access(state),
             relay_only=False,
-            abilities=abilities(fast_aes=True, form="auto"),
+            abilities=abilities(PREFERRED, form="auto"),
             whole_records=True,
         )
         self.mesh = Mesh(around, KnownPeers(state), lambda datagrams, path: None)

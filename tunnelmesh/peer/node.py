@@ -131,7 +131,7 @@ class Node:
             relay_only=config.relay_only,
             relay_only_peers=config.relay_only_peers,
             direct_only_peers=config.direct_only_peers,
-            abilities=abilities(system.fast_aes, config.bulk),
+            abilities=abilities(system.ciphers, config.bulk),
             whole_records=config.bulk == "auto",
             hard=self.hard,
             access=Access(config.state_dir),

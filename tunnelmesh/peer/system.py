@@ -14,9 +14,11 @@ from typing import Any
 from tunnelmesh import privileges
 from tunnelmesh.config import PeerConfig
 from tunnelmesh.interfaces import ITunnelDevice
+from tunnelmesh.noise.ciphers import quick_ciphers
 from tunnelmesh.peer.reach.default_route import DefaultRoute, default_route
 from tunnelmesh.peer.reach.local_addresses import local_addresses
 from tunnelmesh.peer.reach.watch import Watch, routes
+from tunnelmesh.wire.record import CHACHA20_POLY1305
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class System:
     :ivar unix_time: seconds since the epoch.
     :ivar drop_rights: as :func:`tunnelmesh.privileges.drop`, with the reactor and the state
         directory; called once everything is open.
-    :ivar fast_aes: whether the processor has instructions for AES-GCM.
+    :ivar ciphers: what the processor is quick at, of the ciphers for records.
     :ivar inside: given the reactor, the one whose sockets can have the mesh address.
     :ivar route: the way out, to whose router one may talk; None where there is none.
     """
@@ -44,19 +46,18 @@ class System:
     environment: dict[str, str] = field(default_factory=dict)
     route: Callable[[], DefaultRoute | None] = lambda: None
     drop_rights: Callable[[Any, Path], None] = lambda reactor, state_dir: None
-    fast_aes: bool = False
+    ciphers: frozenset[int] = frozenset({CHACHA20_POLY1305})
     inside: Callable[[Any], Any] = lambda reactor: reactor
 
 
-def has_fast_aes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor has instructions for AES and for GCM's multiplication."""
+def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The names of what the processor can do; none where that is not told."""
     try:
         with cpuinfo.open() as lines:
             told = (line for line in lines if line.startswith(("flags", "Features")))
-            flags = set(next(told, "").split())
+            return set(next(told, "").split())
     except OSError:
-        return False
-    return "aes" in flags and bool(flags & {"pclmulqdq", "pmull"})
+        return set()
 
 
 def real_system(config: PeerConfig) -> System:
@@ -82,5 +83,5 @@ def real_system(config: PeerConfig) -> System:
         environment=dict(os.environ),
         route=route,
         drop_rights=partial(privileges.drop, privileges.account(config.user)),
-        fast_aes=has_fast_aes(),
+        ciphers=quick_ciphers(processor_flags()),
     )

@@ -35,7 +35,7 @@ HEADER_SIZE = 16
 """Bytes before the chunk."""
 
 TAG_SIZE = 16
-"""Bytes of the tag at the end of the sealed record; both ciphers have the same."""
+"""Bytes of the tag at the end of the sealed record; all ciphers have the same."""
 
 SEGMENT_OVERHEAD = HEADER_SIZE + TAG_SIZE
 """Bytes by which a segment's datagram is longer than the packet that it stands for."""
@@ -57,6 +57,7 @@ MAX_COUNT = 255
 
 CHACHA20_POLY1305 = 0
 AES_256_GCM = 1
+AES_256_OCB = 2
 """Ciphers."""
 
 SEGMENT_SIZE = struct.Struct(">H")

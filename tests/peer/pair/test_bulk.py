@@ -19,10 +19,11 @@ from tunnelmesh.peer.pair.bulk import CONFIRM, REPORT_INTERVAL, STREAM_DATAGRAM,
 from tunnelmesh.wire import control
 from tunnelmesh.wire.control import Abilities, Arrivals
 from tunnelmesh.wire.endpoint import Endpoint
-from tunnelmesh.wire.record import AES_256_GCM, CHACHA20_POLY1305
+from tunnelmesh.wire.record import AES_256_GCM, AES_256_OCB, CHACHA20_POLY1305
 
 WAY = Endpoint("192.0.2.1", 4242)
 FULL = 1452
+QUICK = (CHACHA20_POLY1305, AES_256_GCM, AES_256_OCB)
 
 
 class FakeTunnel:
@@ -40,28 +41,33 @@ class AgreementTests(SynchronousTestCase):
     """Two sides that tell each other what they can do."""
 
     def setUp(self) -> None:
-        self.here = bulk(abilities(fast_aes=True, form="auto"))
+        self.here = bulk(abilities(QUICK, form="auto"))
 
     def test_nothing_told(self) -> None:
         """A peer that says nothing, as a stock WireGuard, is sent packets."""
         self.assertIsNone(self.here.form(WAY, FULL, 0))
 
     def test_ciphers(self) -> None:
-        """AES-GCM if both are quick at it, else ChaCha20-Poly1305."""
-        for fast, cipher in (True, AES_256_GCM), (False, CHACHA20_POLY1305):
-            self.here.told(abilities(fast_aes=fast, form="auto"))
+        """The quickest of those that both are quick at; ChaCha20-Poly1305, if there is none."""
+        for theirs, cipher in (
+            (QUICK, AES_256_OCB),
+            ({CHACHA20_POLY1305, AES_256_GCM}, AES_256_GCM),
+            ({CHACHA20_POLY1305}, CHACHA20_POLY1305),
+            ((), CHACHA20_POLY1305),
+        ):
+            self.here.told(abilities(theirs, form="auto"))
             form = self.here.form(WAY, FULL, 0)
             assert form is not None
             self.assertEqual((form.cipher, form.whole, form.datagram), (cipher, False, FULL))
 
     def test_packets_only(self) -> None:
         """Told to keep to packets, a side neither sends records nor asks for them."""
-        silent = bulk(abilities(fast_aes=True, form="packets"))
+        silent = bulk(abilities(QUICK, form="packets"))
         self.assertEqual(silent.established(0), [])
         self.assertEqual(silent.question(0), ())
         self.assertEqual(silent.told(Abilities(1, 3, asks=True)), [])
         self.assertIsNone(silent.form(WAY, FULL, 0))
-        self.here.told(abilities(fast_aes=True, form="packets"))
+        self.here.told(abilities(QUICK, form="packets"))
         self.assertIsNone(self.here.form(WAY, FULL, 0))
 
     def test_asking(self) -> None:
@@ -69,7 +75,7 @@ class AgreementTests(SynchronousTestCase):
         (question,) = self.here.question(0)
         self.assertEqual(self.here.question(0.1), ())
         self.assertEqual(len(self.here.question(0.6)), 1)
-        there = bulk(abilities(fast_aes=True, form="auto"))
+        there = bulk(abilities(QUICK, form="auto"))
         asked = control.decode(question)
         assert isinstance(asked, Abilities)
         (answer,) = there.told(asked)
@@ -80,14 +86,14 @@ class AgreementTests(SynchronousTestCase):
 
     def test_confirmed_by_each_session(self) -> None:
         """A peer that says nothing more after a handshake is an older version by now."""
-        self.here.told(abilities(fast_aes=True, form="auto"))
+        self.here.told(abilities(QUICK, form="auto"))
         self.here.established(10)
         self.assertIsNotNone(self.here.form(WAY, FULL, 10 + CONFIRM / 2))
         self.assertIsNone(self.here.form(WAY, FULL, 10.1 + CONFIRM))
 
     def test_streams(self) -> None:
         """Inside a TCP connection no datagram is lost alone: whole records, in large pieces."""
-        self.here.told(abilities(fast_aes=True, form="auto"))
+        self.here.told(abilities(QUICK, form="auto"))
         form = self.here.form("relay", None, 0)
         assert form is not None
         self.assertEqual((form.whole, form.datagram), (True, STREAM_DATAGRAM))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from tunnelmesh.noise.ciphers import PREFERRED
 from tunnelmesh.noise.session import Form
 from tunnelmesh.noise.tunnel import Tunnel
 from tunnelmesh.paths.carriage import Carriage
 from tunnelmesh.paths.selection import Way
 from tunnelmesh.wire.control import RECORD_VERSION, Abilities, Arrivals
-from tunnelmesh.wire.record import AES_256_GCM, CHACHA20_POLY1305
+from tunnelmesh.wire.record import CHACHA20_POLY1305
 
 ASK_INTERVAL = 0.5
 """Seconds between asking for a remote peer's abilities, as long as it does not tell them."""
@@ -67,7 +68,8 @@ class Bulk:
         self._cipher = None
         if theirs.version and self._ours.version:
             both = theirs.ciphers & self._ours.ciphers
-            self._cipher = AES_256_GCM if both >> AES_256_GCM & 1 else CHACHA20_POLY1305
+            quick = (cipher for cipher in PREFERRED if both >> cipher & 1)
+            self._cipher = next(quick, CHACHA20_POLY1305)
         return [self._ours.encode()] if theirs.asks and self._ours.version else []
 
     def form(self, way: Way | None, datagram: int | None, now: float) -> Form | None:
@@ -111,11 +113,11 @@ class Bulk:
         return () if session is None else (Arrivals(sealed, opened).encode(),)
 
 
-def abilities(fast_aes: bool, form: str) -> Abilities:
+def abilities(ciphers: Collection[int], form: str) -> Abilities:
     """What this machine tells of itself.
 
-    :param fast_aes: whether the processor has instructions for AES-GCM.
+    :param ciphers: what the processor is quick at.
     :param form: the setting ``bulk``.
     """
-    ciphers = 1 << CHACHA20_POLY1305 | fast_aes << AES_256_GCM
-    return Abilities(0 if form == "packets" else RECORD_VERSION, ciphers, asks=False)
+    bits = sum(1 << cipher for cipher in ciphers)
+    return Abilities(0 if form == "packets" else RECORD_VERSION, bits, asks=False)
