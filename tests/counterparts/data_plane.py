@@ -93,9 +93,9 @@ class DataPlane:
         self.perform(self.noise.receive(datagrams, str(path.remote).encode(), reactor.seconds()))
 
     def run_received(self, messages: memoryview, segment: int, path: Any) -> None:
-        _, session = self.noise.session_of(receiver_of(messages))
+        session = self.tunnel.session
         packets = None
-        if session is not None and self.kernel.offloads:
+        if session is not None and session.local == receiver_of(messages) and self.kernel.offloads:
             packets = session.open_flight(messages, segment)
         if session is None or packets is None:
             self.datagrams_received(cut(messages, segment), path)
