@@ -29,8 +29,8 @@ from tunnelmesh.wire.virtio import EMPTY, NEEDS_CSUM, VirtioHeader
 
 TCP = tcp_super_packet(bytes(range(250)) * 10, 1000)
 UDP = udp_super_packet(bytes(range(250)) * 10, 1000)
-LONG_TCP = tcp_super_packet(bytes(range(250)) * 20, 900)
-LONG_UDP = udp_super_packet(bytes(range(250)) * 20, 900)
+LONG_TCP = tcp_super_packet(bytes(range(250)) * 60, 900)
+LONG_UDP = udp_super_packet(bytes(range(250)) * 60, 900)
 
 
 def cut(data: bytes) -> list[bytes]:

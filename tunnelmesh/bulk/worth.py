@@ -8,5 +8,8 @@ from __future__ import annotations
 FLIGHT = 4
 """Packets at once."""
 
+MANY = 16
+"""The same where they are of any flows: a large one would have come as super-packets."""
+
 LARGE = 500
 """Bytes of each packet."""

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunnelmesh.bulk.super_packet import SuperPacket
-from tunnelmesh.bulk.worth import FLIGHT, LARGE
+from tunnelmesh.bulk.worth import LARGE, MANY
 from tunnelmesh.errors import DecodeError, DeviceError
 from tunnelmesh.interfaces import ITunnelDevice, ITunnelUser
 from tunnelmesh.tun.address import configure
@@ -116,7 +116,7 @@ class KernelDevice:
     def write(self, packets: Sequence[bytes]) -> None:
         """Hand a batch of IP packets to the kernel. What it refuses is counted."""
         count = len(packets)
-        if self.offloads and count >= FLIGHT and sum(map(len, packets)) >= count * LARGE:
+        if self.offloads and count >= MANY and sum(map(len, packets)) >= count * LARGE:
             from tunnelmesh.bulk.coalescing import coalesce
 
             for each in coalesce(packets, self.udp_offload):
