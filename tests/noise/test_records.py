@@ -28,6 +28,7 @@ from tunnelmesh.wire.record import (
     KIND,
     LAST,
     SEGMENT,
+    is_complete,
     prefix,
 )
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
@@ -202,6 +203,43 @@ class RecordTests(RecordsTestCase):
         self.assertEqual(self.right.arrivals, (24, 24))
         self.assertEqual(self.left.sealed, 24)
 
+    def test_layout(self) -> None:
+        """A whole record is on the wire as the protocol says."""
+        packet = stream()
+        plain = bytes(packet.buffer[packet.start + VIRTIO_SIZE : packet.stop])
+        datagrams = self.seal(packet, whole=True)
+        step, further = len(datagrams[0]), len(datagrams) - 1
+        self.assertEqual(step % 8, 0)
+        for position, datagram in enumerate(datagrams):
+            head = prefix(position, len(datagrams), AES_256_GCM, b"rite") + bytes(8)
+            self.assertEqual(datagram[:16], head)
+        whole = bytearray(b"".join(datagrams))
+        kept = whole[16 : 16 + 16 * further]
+        for number in range(further):
+            at = step * (number + 1)
+            whole[at : at + 8] = kept[8 * number :][:8]
+            whole[at + 8 : at + 16] = kept[8 * (further + number) :][:8]
+        out = bytearray(2 + len(plain))
+        record_aead(AES_256_GCM, KEYS[0]).decrypt_into(
+            bytes(12), bytes(whole[16 * len(datagrams) :]), datagrams[0][:8], out
+        )
+        self.assertEqual(bytes(out), (1380).to_bytes(2, "big") + plain)
+
+    @settings(max_examples=60, derandomize=True, deadline=None, database=None)
+    @given(st.integers(1200, 1500), st.integers(1, 60_000))
+    def test_lengths(self, datagram: int, length: int) -> None:
+        """Records of any length go in datagrams of any length, the last of which is never empty."""
+        self.setUp()
+        packet = bytearray(bytes(IP(dst="100.96.0.2") / bytes(length)))
+        form = Form(AES_256_GCM, whole=True, datagram=datagram)
+        run = self.left.seal_long(bytes(packet), form)
+        whole = bytearray().join(run.buffers)
+        self.assertLessEqual(run.segment, datagram)
+        self.assertTrue(is_complete(memoryview(whole), run.segment))
+        opened = self.right.open_records(memoryview(whole), run.segment)
+        assert opened is not None
+        self.assertEqual([bytes(each[VIRTIO_SIZE:]) for each in opened], [bytes(packet)])
+
     def test_arrivals(self) -> None:
         """What is lost shows in the two numbers."""
         self.open(self.seal(stream(), whole=False)[5:])
@@ -303,14 +341,20 @@ class HostileTests(RecordsTestCase):
         """Parts beyond the count, twice, or longer together than any packet, are no record."""
         reassembly = Reassembly()
 
-        def add(position: int, count: int, chunk: bytes) -> bytes | None:
+        def add(position: int, count: int, chunk: bytes) -> tuple[memoryview, int] | None:
             head = prefix(position, count, 0, b"rite")
             return reassembly.add(memoryview(head + bytes(8) + chunk))
 
         self.assertIsNone(add(2, 2, b"beyond"))
-        self.assertIsNone(add(0, 2, b"a"))
+        self.assertIsNone(add(0, 2, b"a" * 40))
         self.assertIsNone(add(0, 2, b"again"))
-        self.assertEqual(add(1, 2, b"b"), b"ab")
+        complete = add(1, 2, b"b")
+        assert complete is not None
+        whole, step = complete
+        self.assertEqual((len(whole), step), (16 + 40 + 16 + 1, 56))
+        for first, second in (b"a" * 39, b"b"), (b"a" * 40, b"b" * 41), (b"a" * 40, b""):
+            self.assertIsNone(add(0, 2, first))
+            self.assertIsNone(add(1, 2, second))
         for position in range(200):
             self.assertIsNone(add(position, 201, bytes(MAX_SIZE // 100)))
         self.assertLessEqual(sum(each.size for each in reassembly._pending.values()), MAX_SIZE)

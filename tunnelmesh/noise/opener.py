@@ -21,7 +21,15 @@ from tunnelmesh.noise.opened import ROOM, OpenedBuffer, SegmentGroup
 from tunnelmesh.noise.reassembly import Reassembly
 from tunnelmesh.noise.replay import ReplayWindow
 from tunnelmesh.wire import ip
-from tunnelmesh.wire.record import HEADER_SIZE, KIND, LAST, SEGMENT_SIZE, TAG_SIZE
+from tunnelmesh.wire.record import (
+    HEADER_SIZE,
+    KIND,
+    LAST,
+    SEGMENT_SIZE,
+    TAG_SIZE,
+    WORD,
+    is_complete,
+)
 from tunnelmesh.wire.virtio import EMPTY
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 
@@ -45,8 +53,6 @@ class RecordOpener:
         self._accept = window.accept
         self._counters = counters
         self._buffer = buffer
-        self._cut = 0, 0
-        self._cutter = struct.Struct("")
 
     def open_segments(self, datagrams: memoryview, step: int) -> int:
         """Open segments that arrived together.
@@ -97,28 +103,28 @@ class RecordOpener:
             self._close(group)
         return opened
 
-    def open_complete(self, datagrams: memoryview, step: int) -> int:
-        """Open a whole record of which all parts arrived together, in order.
-
-        :returns: as :meth:`open_whole`.
-        """
-        sealed = self._joined(datagrams, step, datagrams[2])
-        return self.open_whole(bytes(datagrams[:HEADER_SIZE]), sealed)
-
-    def open_whole(self, header: bytes, sealed: bytes) -> int:
+    def open_whole(self, datagrams: memoryview, step: int) -> int:
         """Open a whole record.
 
-        :param header: the first 16 bytes of one of its datagrams.
-        :param sealed: all its chunks.
+        :param datagrams: all its parts, in order (:func:`.is_complete`), one after the other; they
+            are not what they were afterwards.
         :returns: 1 if it was authentic and new, else 0.
         """
         buffer = self._buffer
+        count = datagrams[2]
         start = buffer.end
         put = start + VIRTIO_SIZE - SEGMENT_SIZE.size
-        stop = put + len(sealed) - TAG_SIZE
+        stop = put + len(datagrams) - count * HEADER_SIZE - TAG_SIZE
         if stop < put + SEGMENT_SIZE.size + ip.IPV4_HEADER or stop > ROOM:
             self._counters.malformed += 1
             return 0
+        header = bytes(datagrams[:HEADER_SIZE])
+        if count > 1:
+            ahead, stride = count - 1, step // WORD
+            words = datagrams[: len(datagrams) // WORD * WORD].cast("Q")
+            words[stride::stride] = words[2 : 2 + ahead]
+            words[stride + 1 :: stride] = words[2 + ahead : 2 + 2 * ahead]
+        sealed = datagrams[count * HEADER_SIZE :]
         sequence = header[8:]
         try:
             self._open(_SALT + sequence, sealed, _FIRST + header[2:8], buffer.view[put:stop])
@@ -155,35 +161,20 @@ class RecordOpener:
         count = datagrams[2]
         starts = range(0, len(datagrams), step)
         positions = bytes(datagrams[1::step])
-        sequences = bytes(
-            datagrams[8::step]
-        )  # the last byte of each counter tells neighbours apart
         in_order = _POSITIONS[:count]
         opened = at = 0
         while at < len(starts):
             start = starts[at]
-            header = bytes(datagrams[start : start + HEADER_SIZE])
-            if (
-                positions[at : at + count] == in_order
-                and sequences.count(sequences[at], at, at + count) == count
-            ):
+            together = datagrams[start : start + count * step]
+            if positions[at : at + count] == in_order and is_complete(together, step):
+                opened += self.open_whole(together, step)
                 at += count
-                together = datagrams[start : starts[at - 1] + step]
-                opened += self.open_whole(header, self._joined(together, step, count))
                 continue
             complete = reassembly.add(datagrams[start : start + step])
             if complete is not None:
-                opened += self.open_whole(header, complete)
+                opened += self.open_whole(*complete)
             at += 1
         return opened
-
-    def _joined(self, datagrams: memoryview, step: int, count: int) -> bytes:
-        """The chunks of a record's *count* datagrams."""
-        if (step, count) != self._cut:
-            self._cut = step, count
-            self._cutter = struct.Struct(f"{HEADER_SIZE}x{step - HEADER_SIZE}s" * (count - 1))
-        last = datagrams[(count - 1) * step + HEADER_SIZE :]
-        return b"".join([*self._cutter.unpack_from(datagrams), last])
 
     def _unseal(self, head: bytes, sequence: bytes, sealed: bytes, into: memoryview) -> bool:
         """Open a segment; whether it was authentic and new."""

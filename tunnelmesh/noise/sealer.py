@@ -15,12 +15,12 @@ from tunnelmesh.noise.ciphers import Aead
 from tunnelmesh.wire.record import (
     HEADER_SIZE,
     LAST,
-    MAX_COUNT,
     MAX_SEGMENTS,
     SEGMENT,
     SEGMENT_OVERHEAD,
     SEGMENT_SIZE,
     TAG_SIZE,
+    WORD,
     prefix,
 )
 from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
@@ -30,7 +30,7 @@ _ROOM = 1 << 17
 
 _MAX_CUTS = 16
 """Lengths of records for which it is remembered how they are cut: a stream's super-packets are
-nearly all as long as they may be. Each takes some 8 KB."""
+nearly all as long as they may be."""
 
 _SIZE_AT = VIRTIO_SIZE - SEGMENT_SIZE.size
 _SALT = bytes(4)
@@ -40,27 +40,31 @@ _ORDINARY = SEGMENT_SIZE.pack(0)
 class SealedBuffer:
     """Where sealed records are put; one for all sessions, since each is sent before the next.
 
-    :ivar datagrams: segments, headers and all, one after the other.
-    :ivar headers: of a whole record's parts; *sealed*: the record itself, without them.
+    :ivar datagrams: one after the other, headers and all; *words*: the same memory, in halves of
+        headers.
     """
 
     def __init__(self) -> None:
         self.datagrams = memoryview(bytearray(_ROOM))
-        self.headers = memoryview(bytearray(HEADER_SIZE * (MAX_COUNT + 1)))
-        self.sealed = memoryview(bytearray(_ROOM))
+        self.words = self.datagrams.cast("Q")
 
 
 class _Cut(NamedTuple):
     """How a whole record of one length is spread over datagrams of one length.
 
-    :ivar sealed: where the record is to be, and *headers*: the headers of its parts.
-    :ivar prefixes: of these headers, up to the counter.
-    :ivar run: both in turn, as they go into datagrams.
+    :ivar sealed: where the record is to be.
+    :ivar covered: its words that headers cover, first and second ones; *kept*: where they go.
+    :ivar prefixes: the headers' first words; *heads*: where these go, and *counters*: the second.
+    :ivar first: the first header's first word.
     """
 
     sealed: memoryview
-    headers: memoryview
-    prefixes: list[bytes]
+    covered: tuple[memoryview, memoryview]
+    kept: tuple[memoryview, memoryview]
+    prefixes: memoryview
+    heads: memoryview
+    counters: memoryview
+    first: bytes
     run: Run
 
 
@@ -130,27 +134,40 @@ class RecordSealer:
     def seal_plain(self, plain: memoryview, counter: int, datagram: int) -> Run:
         """Seal a plaintext, and cut it into datagrams; see :meth:`seal_whole`."""
         kind = len(plain), datagram
-        sealed, headers, prefixes, run = self._cuts.get(kind) or self._cut(*kind)
+        cut = self._cuts.get(kind) or self._cut(*kind)
+        sealed, covered, kept, prefixes, heads, counters, first, run = cut
         sequence = counter.to_bytes(8, "little")
-        self._seal(_SALT + sequence, plain, prefixes[0], sealed)
-        headers[:] = sequence.join(prefixes) + sequence
+        self._seal(_SALT + sequence, plain, first, sealed)
+        kept[0][:] = covered[0]
+        kept[1][:] = covered[1]
+        heads[:] = prefixes
+        counters[:] = memoryview(sequence * run.count).cast("Q")
         return run
 
     def _cut(self, length: int, datagram: int) -> _Cut:
         """Find out once how a record of *length* bytes, before it is sealed, is to be cut."""
-        size = datagram - HEADER_SIZE
-        sealed = self._buffer.sealed[: length + TAG_SIZE]
-        chunks = [sealed[at : at + size] for at in range(0, len(sealed), size)]
-        count = len(chunks)
-        headers = self._buffer.headers[: count * HEADER_SIZE]
-        parts: list[memoryview] = []
-        for number, chunk in enumerate(chunks):
-            parts += headers[number * HEADER_SIZE : (number + 1) * HEADER_SIZE], chunk
+        step = datagram - datagram % WORD
+        size = length + TAG_SIZE
+        count = -(-size // (step - HEADER_SIZE))
+        if count * HEADER_SIZE > step:
+            raise ValueError(f"a record of {size} bytes does not fit datagrams of {datagram}")
+        whole = HEADER_SIZE * count + size
+        words, stride = self._buffer.words, step // WORD
+        heads = words[: count * stride : stride]
+        counters = words[1 : count * stride : stride]
+        ahead = count - 1
         prefixes = [prefix(n, count, self._cipher, self._receiver) for n in range(count)]
         if len(self._cuts) >= _MAX_CUTS:
             self._cuts.clear()
         cut = self._cuts[length, datagram] = _Cut(
-            sealed, headers, prefixes, Run(parts, datagram, count)
+            self._buffer.datagrams[HEADER_SIZE * count : whole],
+            (heads[1:], counters[1:]),
+            (words[2 : 2 + ahead], words[2 + ahead : 2 + 2 * ahead]),
+            memoryview(b"".join(prefixes)).cast("Q"),
+            heads,
+            counters,
+            prefixes[0],
+            Run([self._buffer.datagrams[:whole]], step, count),
         )
         return cut
 

@@ -249,7 +249,7 @@ class Session:
         if opener is None:
             self._counters.malformed += datagrams[2]
             return None
-        return opened.packets if opener.open_complete(datagrams, step) else None
+        return opened.packets if opener.open_whole(datagrams, step) else None
 
     def open_records(self, datagrams: memoryview, step: int) -> list[memoryview] | None:
         """Turn records into packets.

@@ -254,7 +254,7 @@ class Switch:
             else:
                 self.dropped["unknown datagram"] += 1
         for run in runs(records):
-            self._records_received(memoryview(b"".join(run.buffers)), run.segment, path)
+            self._records_received(memoryview(bytearray().join(run.buffers)), run.segment, path)
         return tunnel
 
     def _probe(self, datagram: bytes, path: IPath) -> None:

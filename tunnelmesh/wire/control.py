@@ -23,8 +23,9 @@ ABILITIES = 3
 ARRIVALS = 4
 STREAM = 5
 
-RECORD_VERSION = 1
-"""Of :mod:`tunnelmesh.wire.record`; 0 for a peer that takes no records."""
+RECORD_VERSION = 2
+"""Of :mod:`tunnelmesh.wire.record`; 0 for a peer that takes no records. What version 1 was, whose
+whole records were not in one piece, nobody speaks any more: such a peer gets packets."""
 
 _ECHO = struct.Struct(">B3xQ")
 _ABILITIES = struct.Struct(">BBB?")

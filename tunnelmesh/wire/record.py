@@ -11,10 +11,17 @@ the session's WireGuard messages. On the wire it is one datagram or several, eac
   the super-packet, unchanged, and the payload of one segment alone. *position* is the segment's
   number, from 0, and 128 more in the last one. All segments of a super-packet have consecutive
   counters, and all but the last are of one length.
-- A **whole** record (*count* 1 to 255): the chunk is part number *position*, from 0, of the sealed
-  record, and all parts but the last are of one length. Its plaintext is ``segment_size u16`` and an
-  IP packet: a super-packet whose segments have so many bytes of payload, or an ordinary packet if
-  that is 0.
+- A **whole** record (*count* 1 to 255) fills datagrams number *position*, from 0; all but the last
+  are of one length, a multiple of 8, and all together are::
+
+      header | 8 bytes for each further datagram | 8 more for each | sealed record
+
+  The header of each further datagram lies over the sealed record, and the bytes that it covers are
+  where the first has room for them: all first halves, then all second halves. So the sealed record
+  is in one piece for who seals and for who opens it, and what moves is 16 bytes a datagram.
+
+  Its plaintext is ``segment_size u16`` and an IP packet: a super-packet whose segments have so many
+  bytes of payload, or an ordinary packet if that is 0.
 
 What is authenticated with the plaintext is all before the counter, *position* as 0 in a whole
 record.
@@ -46,14 +53,14 @@ WHOLE_OVERHEAD = 2 + TAG_SIZE
 SEGMENT = 0
 """The *count* of a segment."""
 
+WORD = 8
+"""Bytes of half a header; datagrams of whole records are a multiple of that long."""
+
 LAST = 0x80
 """Added to the position of a super-packet's last segment."""
 
 MAX_SEGMENTS = 128
 """Most segments that can be numbered."""
-
-MAX_COUNT = 255
-"""Most parts of a whole record."""
 
 CHACHA20_POLY1305 = 0
 AES_256_GCM = 1
@@ -80,13 +87,14 @@ def is_complete(datagrams: memoryview, step: int) -> bool:
 
     :param datagrams: one after the other, each *step* bytes long but the last.
     """
-    if len(datagrams) <= HEADER_SIZE:
+    count = -(-len(datagrams) // step)
+    last = len(datagrams) - (count - 1) * step
+    if last <= HEADER_SIZE or (count > 1 and (step % WORD or step < HEADER_SIZE * count)):
         return False
-    positions = bytes(datagrams[1::step])
-    if positions != _POSITIONS[: datagrams[2]]:
+    if datagrams[2] != count or bytes(datagrams[1::step]) != _POSITIONS[:count]:
         return False
     lowest = bytes(datagrams[8::step])  # byte of the counter, which tells neighbours apart
-    return lowest.count(lowest[0]) == len(positions) == len(lowest)
+    return lowest.count(lowest[0]) == count
 
 
 def receiver_of(datagram: bytes | memoryview) -> bytes:

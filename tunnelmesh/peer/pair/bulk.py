@@ -66,7 +66,7 @@ class Bulk:
         """
         self._confirm_by = None
         self._cipher = None
-        if theirs.version and self._ours.version:
+        if min(theirs.version, self._ours.version) >= RECORD_VERSION:
             both = theirs.ciphers & self._ours.ciphers
             quick = (cipher for cipher in PREFERRED if both >> cipher & 1)
             self._cipher = next(quick, CHACHA20_POLY1305)
