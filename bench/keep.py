@@ -39,12 +39,13 @@ class Result:
 
 
 def machine() -> str:
-    """Processor, number of cores, kernel and Python."""
+    """Processor, number of cores, kernel and Python; whose, since its build makes a fifth."""
     with open("/proc/cpuinfo") as lines:
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
     return (
         f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores; "
-        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()} ({whose})"
     )
 
 
