@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunnelmesh.bulk.worth import LARGE
 from tunnelmesh.transports.intake import KEPT, Intake
 from tunnelmesh.wire.endpoint import Endpoint
+from tunnelmesh.wire.record import prefix
 
 Arrival = tuple[Endpoint, bytes]
 
@@ -24,6 +25,11 @@ class Sink:
     def __init__(self) -> None:
         self.got: list[Arrival] = []
         self.calls: list[int] = []
+        self.whole: list[Arrival] = []
+
+    def record_received(self, record: memoryview, segment: int, source: Endpoint) -> None:
+        """All of a whole record."""
+        self.whole.append((source, bytes(record)))
 
     def batch_received(self, datagrams: list[bytes], source: Endpoint) -> None:
         """Datagrams that are neither records nor large ones of WireGuard's."""
@@ -72,6 +78,20 @@ class IntakeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.sink = Sink()
         self.intake = Intake(self.sink)
+
+    def test_whole_record(self) -> None:
+        """All parts of one that come together are handed over at once; a part less, and they are
+        records like others."""
+        parts = [prefix(n, 3, 0, b"rite") + bytes(8) + bytes(1000) for n in range(3)]
+        parts[-1] = parts[-1][:700]
+        read(self.intake, parts, ONE)
+        self.assertEqual(self.sink.whole, [(ONE, b"".join(parts))])
+        self.assertEqual(self.sink.got, [])
+        for some in parts[1:], parts[:2], [parts[1], parts[0], parts[2]]:
+            read(self.intake, some, ONE)
+        self.intake.hand_over()
+        self.assertEqual(len(self.sink.whole), 1)
+        self.assertEqual(len(self.sink.got), 7)
 
     @settings(max_examples=80, derandomize=True, deadline=None, database=None)
     @given(st.lists(reads(), max_size=12))

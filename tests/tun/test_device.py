@@ -81,6 +81,19 @@ class DeviceTests(SynchronousTestCase):
         self.assertIsNone(self.device.doRead())
         self.assertEqual(self.user.batches, [])
 
+    def test_answers(self) -> None:
+        """What the kernel says to what was written is taken along; without a word to it, nothing
+        is looked for."""
+        self.system.queue.append(b"E1")
+        self.device.collect()
+        self.assertEqual(self.user.batches, [])
+        self.device.write([b"E0"])
+        self.device.collect()
+        self.assertEqual(self.user.batches, [[b"E1"]])
+        self.system.queue.append(b"E2")
+        self.device.collect()
+        self.assertEqual(self.user.batches, [[b"E1"]])
+
     def test_nothing_there(self) -> None:
         """A wake-up for nothing delivers nothing."""
         self.assertIsNone(self.device.doRead())

@@ -130,6 +130,30 @@ class WriteTests(Devices):
         device.write(cut(LONG_TCP))
         self.assertEqual(self.system.taken, cut(LONG_TCP))
 
+    def test_lane(self) -> None:
+        """A super-packet whose destination has a lane goes there as it is, in its place among
+        others; a mistake there is logged."""
+        device = self.open(Offloads())
+        carried = []
+
+        class Lane:
+            def carry(self, memory: memoryview, start: int, stop: int, size: int, now: float):
+                carried.append((bytes(memory[start:stop]), size, now))
+                if len(carried) > 1:
+                    raise ZeroDivisionError
+
+        self.system.queue.extend([EMPTY + b"E", TCP, EMPTY + b"E"])
+        device.doRead()
+        self.assertEqual(carried, [])
+        self.user.lanes[TCP[10 + 16 : 10 + 20]] = Lane()
+        self.system.queue.extend([EMPTY + b"E", TCP, EMPTY + b"E"])
+        device.doRead()
+        self.assertEqual(carried, [(TCP[10:], 1000, 1000.0)])
+        self.assertEqual(self.user.events, [[b"E"], TCP, [b"E"], [b"E"], [b"E"]])
+        self.system.queue.append(TCP)
+        device.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_super_packet(self) -> None:
         """It is written as it is, at once."""
         device = self.open(Offloads())
