@@ -31,6 +31,9 @@ USER, PASSWORD = "me", "secret"
 DIGEST_FILE_AUTH = "/usr/lib/squid/digest_file_auth"
 """Where Debian puts squid's own check of Digest passwords."""
 
+MERCY = 8.0
+"""Seconds for a proxy to end by itself: squid takes some, and a test has twenty."""
+
 
 class Ended(ProcessProtocol):
     """Keeps what a program says, and tells when it has ended."""
@@ -73,6 +76,9 @@ class ProxiesTestCase(LoopbackTestCase):
         def end() -> Deferred[None]:
             if not program.ended.called:
                 process.signalProcess("TERM")
+                # Tinyproxy waits for ever if the signal comes just before it waits.
+                killing = reactor.callLater(MERCY, process.signalProcess, "KILL")
+                program.ended.addBoth(lambda _: killing.active() and killing.cancel())
             return program.ended
 
         self.addCleanup(end)
