@@ -1,8 +1,9 @@
 """Sealing super-packets into records (:mod:`tunnelmesh.wire.record`).
 
 Nothing is copied that need not be: a segment's headers are written into the buffer that the kernel
-has filled, over the tail of the segment before, which is sealed already; and all datagrams of a
-super-packet end up one after the other, ready for one system call.
+has filled, over the tail of the segment before, which is sealed already; the headers of a whole
+record's datagrams are laid over it; and all datagrams of a super-packet end up one after the other,
+ready for one system call.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ _MAX_CUTS = 16
 """Lengths of records for which it is remembered how they are cut: a stream's super-packets are
 nearly all as long as they may be."""
 
-_SIZE_AT = VIRTIO_SIZE - SEGMENT_SIZE.size
 _SALT = bytes(4)
 _ORDINARY = SEGMENT_SIZE.pack(0)
 
@@ -118,21 +118,15 @@ class RecordSealer:
             at += size
         return Run([out[:put]], step, packet.count)
 
-    def seal_whole(self, packet: SuperPacket, counter: int, datagram: int) -> Run:
-        """Seal a super-packet at once, and cut it into datagrams.
-
-        :param datagram: bytes of the longest datagram.
-        """
-        buffer, start = packet.buffer, packet.start + _SIZE_AT
-        SEGMENT_SIZE.pack_into(buffer, start, packet.segment_size)
-        return self.seal_plain(memoryview(buffer)[start : packet.stop], counter, datagram)
-
     def seal_packet(self, packet: bytes, counter: int, datagram: int) -> Run:
         """Seal an ordinary packet that is too long for one datagram."""
         return self.seal_plain(memoryview(_ORDINARY + packet), counter, datagram)
 
     def seal_plain(self, plain: memoryview, counter: int, datagram: int) -> Run:
-        """Seal a plaintext, and cut it into datagrams; see :meth:`seal_whole`."""
+        """Seal a plaintext at once, and cut it into datagrams.
+
+        :param datagram: bytes of the longest datagram.
+        """
         kind = len(plain), datagram
         cut = self._cuts.get(kind) or self._cut(*kind)
         sealed, covered, kept, prefixes, heads, counters, first, run = cut

@@ -24,6 +24,7 @@ from tunnelmesh.noise.padding import unpadded
 from tunnelmesh.noise.replay import LIMIT, ReplayWindow
 from tunnelmesh.noise.sealer import RecordSealer, fits
 from tunnelmesh.wire.record import HEADER_SIZE, SEGMENT, SEGMENT_SIZE
+from tunnelmesh.wire.virtio import HEADER_SIZE as VIRTIO_SIZE
 from tunnelmesh.wire.wireguard import TRANSPORT
 
 if TYPE_CHECKING:
@@ -211,13 +212,12 @@ class Session:
 
         :returns: what is valid until the next call for any session.
         """
-        sealer = self._sealer(form.cipher)
-        counter = self.sealed
         if not form.whole and fits(packet, form.datagram):
+            counter = self.sealed
             self.sealed += packet.count
-            return sealer.seal_segments(packet, counter)
-        self.sealed += 1
-        return sealer.seal_whole(packet, counter, form.datagram)
+            return self._sealer(form.cipher).seal_segments(packet, counter)
+        memory, start = memoryview(packet.buffer), packet.start + VIRTIO_SIZE
+        return self.seal_own(memory, start, packet.stop, packet.segment_size, form)
 
     def seal_long(self, packet: bytes, form: Form) -> Run:
         """Turn a packet that is too long for a datagram into a record, which several carry.
